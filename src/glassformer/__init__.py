@@ -1,0 +1,31 @@
+"""Train, run and see through transformers: any shape, your data, your laptop, then your cluster."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from glassformer.errors import GlassformerError
+    from glassformer.pipeline import Pipeline, load, train
+    from glassformer.trace import tap, watch
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "GlassformerError": "glassformer.errors",
+    "Pipeline": "glassformer.pipeline",
+    "load": "glassformer.pipeline",
+    "tap": "glassformer.trace",
+    "train": "glassformer.pipeline",
+    "watch": "glassformer.trace",
+}
+
+__all__ = ["GlassformerError", "Pipeline", "__version__", "load", "tap", "train", "watch"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for, so that `import glassformer` stays free of torch."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'glassformer' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)

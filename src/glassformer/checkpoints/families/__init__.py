@@ -1,0 +1,26 @@
+"""The families of model folders: one file each, and one row of the table."""
+
+from __future__ import annotations
+
+from glassformer.checkpoints.families.family import Family
+from glassformer.checkpoints.families.gpt2 import GPT2
+from glassformer.checkpoints.families.keys import Keys
+from glassformer.checkpoints.families.llama import LLAMA
+from glassformer.checkpoints.families.own import GLASSFORMER
+from glassformer.checkpoints.families.qwen3 import QWEN3
+from glassformer.models import ModelConfig
+
+__all__ = ["FAMILIES", "Family", "Keys", "family_of", "nearest_public"]
+
+
+def family_of(config: ModelConfig) -> Family:
+    """The first family that says all of this model; ours says everything."""
+    return next(family for family in FAMILIES.values() if not family.why_not(config))
+
+
+def nearest_public(config: ModelConfig) -> Family:
+    """The family that other tools know and that says the most of this model."""
+    return min((family for family in FAMILIES.values() if family.rules), key=lambda family: len(family.why_not(config)))
+
+
+FAMILIES = {family.model_type: family for family in (QWEN3, LLAMA, GPT2, GLASSFORMER)}  # in order of preference

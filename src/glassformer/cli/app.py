@@ -1,0 +1,46 @@
+"""The table of verbs."""
+
+from __future__ import annotations
+
+import typer
+
+from glassformer.cli import explain, generate, info, tokenizer, tokens, train
+
+app = typer.Typer(
+    name="glassformer",
+    help="Train, run and see through transformers: any shape, your data, your laptop, then your cluster.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+)
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and leave."""
+    if wanted:
+        from glassformer import __version__
+
+        typer.echo(f"glassformer {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(False, "--version", callback=show_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Flags of the command itself rather than of a verb."""
+
+
+VERBS = {
+    "train": train.train,
+    "generate": generate.generate,
+    "explain": explain.explain,
+    "info": info.info,
+    "tokens": tokens.tokens,
+}
+
+for name, verb in VERBS.items():
+    app.command(name)(verb)
+app.add_typer(tokenizer.app, name="tokenizer")

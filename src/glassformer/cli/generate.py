@@ -1,0 +1,131 @@
+"""``glassformer generate``: text after a prompt, streamed as it becomes certain."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Argument, Option
+
+if TYPE_CHECKING:
+    from glassformer.pipeline import Pipeline
+
+
+def generate(
+    run: Annotated[Path, Argument(help="Run folder or model folder.")],
+    prompt: Annotated[
+        str | None, Option("--prompt", "-p", "--start", help="Text to go on from; - reads standard input.")
+    ] = None,
+    prompts: Annotated[
+        Path | None, Option("--prompts", help="File with one prompt a line (or JSONL with `prompt`); answers as JSONL.")
+    ] = None,
+    max_new_tokens: Annotated[
+        int, Option("--max-new-tokens", "--max-tokens", min=0, help="Most tokens to write.")
+    ] = 200,
+    greedy: Annotated[
+        bool, Option("--greedy", help="Always the likeliest token; the same as --temperature 0.")
+    ] = False,
+    temperature: Annotated[
+        float | None,
+        Option("--temperature", "--temp", help="Below 1 sharpens, above 1 flattens. [default: the model's, else 1]"),
+    ] = None,
+    top_k: Annotated[int | None, Option("--top-k", help="Only the k likeliest.")] = None,
+    top_p: Annotated[float | None, Option("--top-p", help="Only the likeliest that make up this mass.")] = None,
+    min_p: Annotated[
+        float | None, Option("--min-p", help="Only those at least so likely, relative to the likeliest.")
+    ] = None,
+    repetition_penalty: Annotated[
+        float | None, Option("--repetition-penalty", help="Above 1 discourages tokens already seen.")
+    ] = None,
+    presence_penalty: Annotated[
+        float | None, Option("--presence-penalty", help="Subtracted once from tokens already seen.")
+    ] = None,
+    frequency_penalty: Annotated[
+        float | None, Option("--frequency-penalty", help="Subtracted for each time a token was seen.")
+    ] = None,
+    stop: Annotated[list[str] | None, Option("--stop", help="Stop before this text; may be repeated.")] = None,
+    seed: Annotated[int, Option("--seed", help="The same seed gives the same text.")] = 0,
+    num_samples: Annotated[int, Option("--num-samples", "-n", min=1, help="Completions of each prompt.")] = 1,
+    stream: Annotated[bool, Option("--stream/--no-stream", help="Print while generating.")] = True,
+    device: Annotated[str, Option("--device", help="cpu, cuda or mps.")] = "cpu",
+) -> None:
+    """Go on from a prompt with a trained model."""
+    from glassformer.errors import ConfigError
+    from glassformer.pipeline import load
+
+    if prompt is not None and prompts is not None:
+        raise ConfigError("--prompt and --prompts exclude each other")
+    given = {
+        "temperature": 0.0 if greedy else temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+        "presence_penalty": presence_penalty,
+        "frequency_penalty": frequency_penalty,
+    }
+    settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    settings |= {"max_new_tokens": max_new_tokens, "stop": tuple(stop or ()), "seed": seed, "num_samples": num_samples}
+    pipe = load(run, device=device)
+    for note in pipe.notes:
+        print(note, file=sys.stderr)
+    if prompts is not None:
+        answer_file(pipe, prompts, settings)
+        return
+    text = sys.stdin.read() if prompt == "-" or (prompt is None and not sys.stdin.isatty()) else prompt or ""
+    if stream and num_samples == 1:
+        write_stream(pipe, text, settings)
+        return
+    completions = pipe.generate_many([text], **settings)
+    for number, completion in enumerate(completions):
+        if number:
+            print("-" * 40)
+        print(text + completion.text)
+    warn(note for completion in completions for note in completion.completion.notes)
+
+
+def write_stream(pipe: Pipeline, prompt: str, settings: dict[str, Any]) -> None:
+    """Print the prompt and then each piece as soon as it is certain."""
+    print(prompt, end="", flush=True)
+    for piece in pipe.stream(prompt, on_note=lambda note: warn([note]), **settings):
+        print(piece, end="", flush=True)
+    print()
+
+
+def answer_file(pipe: Pipeline, path: Path, settings: dict[str, Any]) -> None:
+    """One JSON line for each completion of each prompt of a file."""
+    asked = read_prompts(path)
+    for completion in pipe.generate_many(asked, **settings):
+        row = {"prompt": completion.prompt, "text": completion.text, "finish": completion.completion.finish}
+        print(json.dumps(row, ensure_ascii=False))
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The prompts of a text file, one a line, or of JSON lines with a key `prompt`. Raises DataError."""
+    from glassformer.errors import DataError
+
+    try:
+        lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: is not UTF-8 text") from None
+    if not lines:
+        raise DataError(f"{path}: holds no prompts")
+    if path.suffix not in (".jsonl", ".ndjson"):
+        return lines
+    asked: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            asked.append(json.loads(line)["prompt"])
+        except (ValueError, KeyError, TypeError):
+            raise DataError(f'{path}:{number}: expected a JSON object with a "prompt"') from None
+    return asked
+
+
+def warn(notes: Any) -> None:
+    """Say things that are not part of the text, each once, on the error stream."""
+    for note in dict.fromkeys(notes):
+        print(f"\n{note}", file=sys.stderr)

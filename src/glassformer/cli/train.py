@@ -1,0 +1,205 @@
+"""``glassformer train``: files in, a run folder with a trained model out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Argument, Option
+
+# Flags by the recipe key that they set. What has no flag is set by --set KEY=VALUE.
+
+
+def train(
+    sources: Annotated[
+        list[str] | None,
+        Argument(
+            help="Text, JSONL, CSV, TSV or Parquet files (also .gz, .zst), folders, globs, - for standard input, or a recipe.yaml."
+        ),
+    ] = None,
+    out_dir: Annotated[
+        Path | None, Option("--out-dir", "-o", "--save-dir", help="Run folder. [default: runs/NAME]")
+    ] = None,
+    demo: Annotated[bool, Option("--demo", help="Train on the English documentation that ships with Python.")] = False,
+    config: Annotated[Path | None, Option("--config", "-c", help="Recipe to begin with (YAML); flags win.")] = None,
+    assignments: Annotated[list[str] | None, Option("--set", help="Any recipe key: --set optimiser.lr=0.02")] = None,
+    print_config: Annotated[
+        bool, Option("--print-config", help="Print every recipe key with its default and stop.")
+    ] = False,
+    minutes: Annotated[
+        float, Option("--minutes", "--max-time", min=0.01, help="About how long to train when --steps is not given.")
+    ] = 5.0,
+    steps: Annotated[
+        int | None, Option("--steps", "--max-steps", "--max-iters", "--iters", help="Training steps.")
+    ] = None,
+    batch_size: Annotated[int | None, Option("--batch-size", help="Windows in a step.")] = None,
+    grad_accum: Annotated[
+        int | None, Option("--grad-accum", "--gradient-accumulation-steps", help="Portions that a step is computed in.")
+    ] = None,
+    preset: Annotated[
+        str | None, Option("--preset", help="modern, fastest, tiny, small, gpt2, llama, vaswani-decoder.")
+    ] = None,
+    n_layers: Annotated[int | None, Option("--n-layers", "--layers", "--n-layer", help="Blocks.")] = None,
+    d_model: Annotated[
+        int | None, Option("--d-model", "--dim", "--n-embd", help="Width of the residual stream.")
+    ] = None,
+    n_heads: Annotated[int | None, Option("--n-heads", "--heads", "--n-head", help="Query heads.")] = None,
+    n_kv_heads: Annotated[int | None, Option("--n-kv-heads", "--kv-heads", help="Key/value heads.")] = None,
+    d_ff: Annotated[int | None, Option("--d-ff", "--ffn-dim", help="Width inside the MLP.")] = None,
+    max_len: Annotated[int | None, Option("--max-len", "--context", "--block-size", help="Context in tokens.")] = None,
+    positions: Annotated[
+        str | None, Option("--positions", "--pos", help="none, sinusoidal, learned, rotary, alibi, relative.")
+    ] = None,
+    norm: Annotated[str | None, Option("--norm", help="layernorm or rmsnorm.")] = None,
+    norm_place: Annotated[str | None, Option("--norm-place", help="pre or post.")] = None,
+    mlp: Annotated[str | None, Option("--mlp", "--act", help="relu, gelu, silu, relu2, swiglu, geglu, ...")] = None,
+    window: Annotated[int | None, Option("--window", help="Sliding attention window in tokens.")] = None,
+    dropout: Annotated[float | None, Option("--dropout", help="Share of activations dropped in training.")] = None,
+    tokenizer: Annotated[
+        str | None, Option("--tokenizer", help="characters, words, bytes, bpe, or a folder with a tokenizer.json.")
+    ] = None,
+    vocab_size: Annotated[int | None, Option("--vocab-size", help="Size of the vocabulary.")] = None,
+    optimiser: Annotated[
+        str | None, Option("--optimiser", "--optimizer", help="muon (matrices; AdamW for the rest) or adamw.")
+    ] = None,
+    lr: Annotated[float | None, Option("--lr", "--learning-rate", help="Learning rate.")] = None,
+    schedule: Annotated[str | None, Option("--lr-schedule", help="linear, cosine, wsd or constant.")] = None,
+    warmup_steps: Annotated[
+        int | None, Option("--warmup-steps", "--lr-warmup-steps", help="Steps of linear warm-up.")
+    ] = None,
+    weight_decay: Annotated[float | None, Option("--weight-decay", help="Decoupled weight decay.")] = None,
+    grad_clip: Annotated[
+        float | None, Option("--grad-clip", "--max-grad-norm", help="Largest norm of the gradient.")
+    ] = None,
+    label_smoothing: Annotated[
+        float | None, Option("--label-smoothing", help="Probability spread over all tokens.")
+    ] = None,
+    ema: Annotated[float | None, Option("--ema", help="Decay of a moving average of the weights.")] = None,
+    eval_every: Annotated[
+        int | None, Option("--eval-every", "--eval-interval", help="Steps between evaluations.")
+    ] = None,
+    sample_every: Annotated[int | None, Option("--sample-every", help="Steps between samples.")] = None,
+    save_every: Annotated[int | None, Option("--save-every", help="Steps between checkpoints.")] = None,
+    keep: Annotated[int | None, Option("--keep", "--save-total-limit", help="Checkpoints kept.")] = None,
+    early_stop: Annotated[
+        int | None, Option("--early-stop", help="Stop after so many evaluations without improvement.")
+    ] = None,
+    sample_prompt: Annotated[str | None, Option("--sample-prompt", help="What samples begin with.")] = None,
+    validation: Annotated[
+        list[str] | None, Option("--val-data", help="Files to validate on, instead of a split.")
+    ] = None,
+    text_key: Annotated[str | None, Option("--text-key", help="Column or key that holds the text.")] = None,
+    encoding: Annotated[str | None, Option("--encoding", help="Encoding of the files, where it is not UTF-8.")] = None,
+    compile: Annotated[str | None, Option("--compile", help="auto, yes or no.")] = None,
+    device: Annotated[str | None, Option("--device", help="auto, cpu, cuda or mps.")] = None,
+    dtype: Annotated[str | None, Option("--dtype", help="auto, float32 or bfloat16.")] = None,
+    threads: Annotated[int | None, Option("--threads", help="CPU threads.")] = None,
+    seed: Annotated[int | None, Option("--seed", help="Seed of everything random.")] = None,
+) -> None:
+    """Train a model from scratch on your own files.
+
+    Whatever you leave open is decided from the data and the machine, printed with its reason, and written to recipe.yaml.
+    Run the same command again to go on after an interruption.
+    """
+    flags = {
+        "preset": preset,
+        "seed": seed,
+        "data.validation": validation or None,
+        "data.text_key": text_key,
+        "data.encoding": encoding,
+        **tokenizer_wish(tokenizer),
+        "tokenizer.vocab_size": vocab_size,
+        "model.n_layers": n_layers,
+        "model.d_model": d_model,
+        "model.n_heads": n_heads,
+        "model.n_kv_heads": n_kv_heads,
+        "model.d_ff": d_ff,
+        "model.max_len": max_len,
+        "model.positions": positions,
+        "model.norm": norm,
+        "model.norm_place": norm_place,
+        "model.mlp": mlp,
+        "model.window": window,
+        "model.dropout": dropout,
+        "optimiser.name": optimiser,
+        "optimiser.lr": lr,
+        "optimiser.schedule": schedule,
+        "optimiser.warmup_steps": warmup_steps,
+        "optimiser.weight_decay": weight_decay,
+        "optimiser.grad_clip": grad_clip,
+        "optimiser.label_smoothing": label_smoothing,
+        "optimiser.ema": ema,
+        "loop.steps": steps,
+        "loop.batch_size": batch_size,
+        "loop.grad_accum": grad_accum,
+        "loop.eval_every": eval_every,
+        "loop.sample_every": sample_every,
+        "loop.save_every": save_every,
+        "loop.keep": keep,
+        "loop.early_stop": early_stop,
+        "loop.sample_prompt": sample_prompt,
+        "loop.compile": compile,
+        "loop.device": device,
+        "loop.dtype": dtype,
+        "loop.threads": threads,
+    }
+    from glassformer.config import parse_assignments, read_mapping, set_dotted
+
+    named = ["demo:python-docs"] if demo else list(sources or [])
+    if len(named) == 1 and Path(named[0]).suffix in (".yaml", ".yml"):
+        config, named = Path(named[0]), []
+    wishes: dict[str, Any] = read_mapping(config) if config else {}
+    for key, value in flags.items():
+        if value is not None:
+            set_dotted(wishes, key, value)
+    for key, value in parse_assignments(assignments or []).items():
+        set_dotted(wishes, key, value)
+    if named:
+        set_dotted(wishes, "data.sources", named)
+    if print_config:
+        show_keys()
+        return
+    run(wishes, out_dir, minutes)
+
+
+def run(wishes: dict[str, Any], out_dir: Path | None, minutes: float) -> None:
+    """Train, and tell the commands that come next."""
+    from glassformer.errors import ConfigError
+
+    sources = (wishes.get("data") or {}).get("sources")
+    if not sources:
+        raise ConfigError("nothing to train on: name a file, a folder or -, or use --demo")
+    folder = out_dir or Path("runs") / name_of(sources if isinstance(sources, str) else sources[0])
+
+    from glassformer.training import screen_for, train_run
+
+    train_run(wishes, folder, minutes=minutes, screen=screen_for(sys.stderr))
+    print(f"glassformer generate {folder} -p 'Once upon a time'")
+    print(f"glassformer explain {folder} 'Once upon a time'")
+    print(f"glassformer info {folder}")
+
+
+def tokenizer_wish(asked: str | None) -> dict[str, Any]:
+    """A kind of tokenizer to train, or the folder of one that exists."""
+    if asked is None:
+        return {}
+    exists = Path(asked).exists() and asked not in ("characters", "words", "bytes", "bpe")
+    return {"tokenizer.path": asked} if exists else {"tokenizer.kind": asked}
+
+
+def name_of(source: str) -> str:
+    """The name of a run on this source: ``my.txt.gz`` gives ``my``."""
+    if source == "-":
+        return "stdin"
+    name = source.removeprefix("demo:").rstrip("/*?")
+    return Path(name).name.split(".")[0] or "run"
+
+
+def show_keys() -> None:
+    """Print every key that --set and a recipe may hold, with type and default."""
+    from glassformer.training import Recipe
+    from glassformer.training.recipe import keys
+
+    for key, kind, default, about in keys(Recipe):
+        print(f"{key:<32} {kind:<28} {default:<12} {about}".rstrip())

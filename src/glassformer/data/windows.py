@@ -1,0 +1,90 @@
+"""Windows over one long array of token ids: a stateless order of training, and evaluation of each token once."""
+
+# B batch, T window length, N tokens in the array, n windows
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glassformer.errors import DataError
+
+IGNORED = -100  # the target that no loss counts; PyTorch's `ignore_index`
+
+
+class TokenWindows:
+    """Training windows in an order that is a pure function of (seed, step, batch size), so resuming needs no state.
+
+    In each epoch the array is cut into `per_epoch` disjoint windows of `length` tokens, beginning at an offset of that
+    epoch's own, and visited in an order of its own. The cut always leaves room to move by a whole window, so an epoch
+    misses fewer than two windows of tokens at the ends, other ones each time.
+    """
+
+    def __init__(self, ids: NDArray[np.integer[Any]], length: int, seed: int) -> None:
+        """`ids` [N] may be memory-mapped. Raises DataError when N < length + 1, the least that gives one window."""
+        if len(ids) < length + 1:
+            found = f"the training text is {len(ids):,} tokens long and a window of {length:,} needs {length + 1:,}"
+            way_out = f"--max-len {len(ids) - 1} or less, or more text" if len(ids) > 1 else "more text"
+            raise DataError(f"{found}; choose {way_out}")
+        self.ids = ids
+        self.length = length
+        self.seed = seed
+        self.per_epoch = max(1, len(ids) // length - 1)
+        self._latest: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))  # spares sorting anew at every step
+
+    def batch(self, step: int, batch_size: int) -> NDArray[np.int64]:
+        """The windows of one step, [B, T+1]: inputs are ``[:, :-1]``, targets ``[:, 1:]``. `step` counts from 0."""
+        begin, end = step * batch_size, (step + 1) * batch_size
+        epochs = range(begin // self.per_epoch, -(-end // self.per_epoch))
+        starts = np.concatenate([self.starts(epoch)[self.span(begin, end, epoch)] for epoch in epochs])
+        return self.ids[starts[:, None] + np.arange(self.length + 1)].astype(np.int64)
+
+    def epoch(self, step: int, batch_size: int) -> float:
+        """How many times the array has been passed through before `step`."""
+        return step * batch_size / self.per_epoch
+
+    def span(self, begin: int, end: int, epoch: int) -> slice:
+        """Which windows of `epoch` lie among the windows `begin` to `end`, counted through all epochs."""
+        first = epoch * self.per_epoch
+        return slice(max(begin - first, 0), max(end - first, 0))
+
+    def starts(self, epoch: int) -> NDArray[np.int64]:
+        """Where the windows of an epoch begin, [per_epoch], in the order in which they are visited."""
+        latest_epoch, latest = self._latest
+        if latest_epoch == epoch:
+            return latest
+        # Sorting raw Philox draws is a permutation that stays the same in every numpy; Generator.permutation may not.
+        draws = np.random.Philox(key=derived_key(self.seed, epoch)).random_raw(self.per_epoch + 1)
+        room = len(self.ids) - 1 - self.per_epoch * self.length
+        offset = int(draws[0]) % (room + 1)
+        starts = offset + self.length * np.argsort(draws[1:], kind="stable")
+        self._latest = (epoch, starts)
+        return starts
+
+
+def derived_key(seed: int, epoch: int) -> int:
+    """128 bits that follow from what they are for."""
+    return int.from_bytes(hashlib.sha256(f"windows {seed} {epoch}".encode()).digest()[:16], "big")
+
+
+def evaluation_windows(
+    ids: NDArray[np.integer[Any]] | Sequence[int], length: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Inputs and targets [n, T] that predict each token but the first exactly once, in windows that do not overlap.
+
+    The last window is filled up with input 0 and target `IGNORED`. Raises DataError for fewer than 2 tokens.
+    """
+    array = np.asarray(ids, dtype=np.int64)
+    n_targets = len(array) - 1
+    if n_targets < 1:
+        raise DataError(f"the validation text has {len(array)} of the 2 tokens it needs at least; hold back more of it")
+    n_windows = -(-n_targets // length)
+    inputs = np.zeros(n_windows * length, np.int64)
+    targets = np.full(n_windows * length, IGNORED, np.int64)
+    inputs[:n_targets] = array[:-1]
+    targets[:n_targets] = array[1:]
+    return inputs.reshape(n_windows, length), targets.reshape(n_windows, length)

@@ -1,0 +1,54 @@
+"""Loss, perplexity and bits per byte of a language model over a whole text, each token predicted once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from glassformer.ops.losses import IGNORED, cross_entropy
+
+TOKENS_PER_BATCH = 8192  # enough to keep the cores busy, little enough to stay in the last cache
+
+
+@dataclass(frozen=True)
+class Score:
+    """The mean negative log likelihood of each token (nats), over so many tokens that stand for so many bytes of UTF-8."""
+
+    loss: float
+    n_tokens: int
+    n_bytes: int
+
+    @property
+    def perplexity(self) -> float:
+        """e to the loss: the number of equally likely tokens that would be as hard to guess. Infinite where it overflows."""
+        return math.exp(self.loss) if self.loss < 700 else math.inf
+
+    @property
+    def bits_per_byte(self) -> float:
+        """The code length per byte of text, which, unlike perplexity, can be compared between tokenizers."""
+        return self.loss * self.n_tokens / math.log(2) / max(self.n_bytes, 1)
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module, inputs: NDArray[np.integer[Any]], targets: NDArray[np.integer[Any]], n_bytes: int
+) -> Score:
+    """The score over windows of inputs and targets [n, T]; targets of -100 do not count. `n_bytes`: what they stand for."""
+    was_training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    rows = max(1, TOKENS_PER_BATCH // inputs.shape[1])
+    total = 0.0
+    for start in range(0, len(inputs), rows):
+        ids = torch.from_numpy(inputs[start : start + rows].astype(np.int64)).to(device)
+        wanted = torch.from_numpy(targets[start : start + rows].astype(np.int64)).to(device)
+        total += cross_entropy(model(ids), wanted).item()
+    model.train(was_training)
+    n_tokens = int((targets != IGNORED).sum())
+    return Score(total / n_tokens, n_tokens, n_bytes)

@@ -1,0 +1,161 @@
+"""From prompt to text: encoding, streaming that shows only what is certain, and stop strings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from pydantic import model_validator
+
+from glassformer.config import Config
+from glassformer.errors import ConfigError
+from glassformer.generate.context import LanguageModel
+from glassformer.generate.loop import Completion, Row, advance
+from glassformer.generate.sampling import Sampling
+from glassformer.generate.stopping import StopStrings
+from glassformer.tokenizers import StreamDecoder, Tokenizer
+
+
+class Generation(Config):
+    """How text is generated. Everything that decides the words is here: the same settings give the same text."""
+
+    max_new_tokens: int = 200
+    sampling: Sampling = Sampling()
+    stop: tuple[str, ...] = ()
+    num_samples: int = 1
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def check(self) -> Self:
+        """Raise ConfigError, with the value and the range, for a setting that cannot be meant."""
+        for name, least in (("max_new_tokens", 0), ("num_samples", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name}={getattr(self, name)} is out of range: expected {least} or more")
+        if "" in self.stop:
+            raise ConfigError("stop='' would end every text before it begins: expected at least one character")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class TextCompletion:
+    """What was written after one prompt; stop strings are cut off, special tokens are not shown."""
+
+    prompt: str
+    text: str
+    completion: Completion
+
+
+class TextStream:
+    """Tokens in, text out: never half a character, never the beginning of a stop string that is then cut."""
+
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = ()) -> None:
+        self.decoder = StreamDecoder(tokenizer, skip_special=True)
+        self.stops = StopStrings(stop)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string is complete."""
+        return self.stops.stopped
+
+    def push(self, token: int) -> str:
+        """Take the next token and return the text that is now certain."""
+        return self.stops.push(self.decoder.push(token))
+
+    def finish(self) -> str:
+        """The rest of the text, when no more tokens come."""
+        return self.stops.push(self.decoder.finish()) + self.stops.finish()
+
+
+def generate_text(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    *,
+    generation: Generation | None = None,
+    use_cache: bool = True,
+    record: bool = False,
+) -> list[TextCompletion]:
+    """Go on from each prompt, all at once: `num_samples` completions of the first, then those of the second...
+
+    Each comes out as it would alone. An empty prompt begins after the eos token, where a document begins. `record` keeps
+    a Draw for each token.
+    """
+    generation = generation or Generation()
+    rows = [
+        Row(prompt_ids(tokenizer, prompt), sample=sample)
+        for prompt in prompts
+        for sample in range(generation.num_samples)
+    ]
+    pieces: dict[Row, list[str]] = {row: [] for row in rows}
+    for row, text in write(model, tokenizer, rows, generation, use_cache=use_cache, record=record):
+        pieces[row].append(text)
+    asked = [prompt for prompt in prompts for _ in range(generation.num_samples)]
+    return [
+        TextCompletion(prompt, "".join(pieces[row]), row.completion(record))
+        for prompt, row in zip(asked, rows, strict=True)
+    ]
+
+
+def stream_text(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    prompt: str,
+    *,
+    generation: Generation | None = None,
+    sample: int = 0,
+    use_cache: bool = True,
+    record: bool = False,
+    on_note: Callable[[str], None] | None = None,
+) -> Generator[str, None, TextCompletion]:
+    """The text of completion `sample` of `prompt`, in pieces as they become certain; then returns all of it.
+
+    The pieces joined are what `generate_text` gives. `on_note` is told, once, when the context is full.
+    """
+    row = Row(prompt_ids(tokenizer, prompt), sample=sample)
+    pieces: list[str] = []
+    for _, text in write(model, tokenizer, [row], generation or Generation(), use_cache=use_cache, record=record):
+        if on_note is not None and row.note:
+            on_note(row.note)
+            on_note = None
+        if text:
+            pieces.append(text)
+            yield text
+    return TextCompletion(prompt, "".join(pieces), row.completion(record))
+
+
+def write(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    rows: Sequence[Row],
+    generation: Generation,
+    *,
+    use_cache: bool,
+    record: bool,
+) -> Iterator[tuple[Row, str]]:
+    """Draw tokens for the rows until each is finished, yielding after each token the text that it made certain."""
+    streams = {row: TextStream(tokenizer, generation.stop) for row in rows}
+    drawing = advance(
+        model,
+        rows,
+        max_new_tokens=generation.max_new_tokens,
+        sampling=generation.sampling,
+        seed=generation.seed,
+        eos_id=None if tokenizer.special.eos is None else tokenizer.eos_id,
+        pad_id=0,  # never looked at, and some published tokenizers have no pad token
+        vocab_size=min(tokenizer.vocab_size, model.config.vocab_size),
+        use_cache=use_cache,
+        record=record,
+    )
+    for row, token in drawing:
+        text = streams[row].push(token)
+        if streams[row].stopped and row.finish is None:
+            row.finish = "stop"
+        yield row, text
+    for row, stream in streams.items():
+        yield row, stream.finish()
+
+
+def prompt_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
+    """The tokens to go on from; text that looks like a special token stays text."""
+    return tokenizer.encode(prompt) or [tokenizer.eos_id]

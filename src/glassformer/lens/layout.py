@@ -1,0 +1,155 @@
+"""Parts laid out on a page of some width, in Unicode or plain ASCII. A row of text carries its role, which colours it."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from glassformer.lens.arithmetic import Numbers
+from glassformer.lens.parts import Check, Equation, Line, Picture, Section, Table
+
+ASCII = {
+    "·": "*", "×": "*", "²": "^2", "√(": "sqrt(", "√": "sqrt ", "Σ": "sum", "Δ": "diff", "π": "pi", "ε": "eps",
+    "∞": "inf", "‖": "|", "≤": "<=", "←": "<-", "•": "x", "…": "...", "✓": "ok", "✗": "WRONG", "█": "#", "░": ".",
+    "␣": "_",
+}  # fmt: skip
+
+
+class Row(NamedTuple):
+    """A line of text and what it is: title, name, formula, body, ok, failed, note."""
+
+    text: str
+    role: str = "body"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Where parts are laid out: how wide, how far from the left, with which digits and characters."""
+
+    width: int
+    numbers: Numbers
+    ascii: bool = False
+    indent: str = ""
+
+    def indented(self, indent: str) -> Page:
+        """The same page with a wider margin on the left."""
+        return replace(self, indent=self.indent + indent)
+
+    def spell(self, text: str) -> str:
+        """The text in the characters of this page."""
+        if not self.ascii:
+            return text
+        for sign, plain in ASCII.items():
+            text = text.replace(sign, plain)
+        return text.encode("ascii", "backslashreplace").decode()
+
+    def arithmetic(self, section: Section) -> Iterator[Row]:
+        """A section's tensor, formula and the lines of its body."""
+        if section.name:
+            yield from self.fill([section.name, *describe_tensor(section)], role="name", gap="  ")
+        if section.formula:
+            yield from self.fill(section.formula, role="formula", gap="   ")
+        for line in section.body:
+            yield from self.line(line)
+
+    def line(self, line: Line) -> Iterator[Row]:
+        """One part of a section's body."""
+        match line:
+            case Equation():
+                left = self.spell(line.left)
+                yield from self.fill(line.pieces, first=f"{left} ", hang=" " * (display_width(left) + 1))
+            case Table():
+                yield from self.table(line)
+            case Picture():
+                yield from (Row(self.indent + self.spell(text)) for text in line.lines)
+            case str():
+                yield from self.sentence(line)
+
+    def sentence(self, text: str, role: str = "body", hang: str = "") -> Iterator[Row]:
+        """Words, wrapped."""
+        return self.fill(text.split(), role=role, hang=hang)
+
+    def clauses(self, text: str, role: str = "body") -> Iterator[Row]:
+        """Words, wrapped behind commas alone."""
+        return self.fill(re.split("(?<=,) ", text), role=role)
+
+    def fill(
+        self, pieces: Iterable[str], *, role: str = "body", first: str = "", hang: str = "", gap: str = " "
+    ) -> Iterator[Row]:
+        """As many pieces on a row as fit; no piece is broken. Rows after the first hang below it."""
+        row, is_empty = self.indent + first, True
+        for piece in map(self.spell, pieces):
+            if not is_empty and display_width(row + gap + piece) > self.width:
+                yield Row(row, role)
+                row, is_empty = self.indent + hang, True
+            row, is_empty = row + piece if is_empty else row + gap + piece, False
+        yield Row(row, role)
+
+    def table(self, table: Table) -> Iterator[Row]:
+        """Columns side by side; those that do not fit follow below, each time after the first column."""
+        lines = [tuple(map(self.spell, line)) for line in (table.head, *table.rows)]
+        widths = [max(display_width(line[column]) for line in lines) for column in range(len(table.head))]
+        for columns in self.shares(widths):
+            for line in lines:
+                cells = [pad(line[column], widths[column], table.align[column]) for column in columns]
+                yield Row((self.indent + "  ".join(cells)).rstrip())
+
+    def shares(self, widths: Sequence[int]) -> Iterator[list[int]]:
+        """The columns of a table that go side by side, as many as fit at a time."""
+        columns = [0]
+        for column in range(1, len(widths)):
+            taken = len(self.indent) + sum(widths[c] + 2 for c in columns)
+            if len(columns) > 1 and taken + widths[column] > self.width:
+                yield columns
+                columns = [0]
+            columns.append(column)
+        yield columns
+
+    def check(self, check: Check) -> Row:
+        """``✓ label: recorded 0.2131, recomputed 0.2131, Δ 1.2e-08``."""
+        parts: list[str] = []
+        if check.recorded is not None and check.recomputed is not None:
+            parts = [
+                f"recorded {self.numbers.show(check.recorded)}",
+                f"recomputed {self.numbers.show(check.recomputed)}",
+            ]
+        parts.append(f"Δ {check.difference:.1e}" if check.difference else "Δ 0")
+        if not check.ok:
+            parts.append(f"at most {check.tolerance:.1e} is rounding")
+        text = f"{'✓' if check.ok else '✗'} {check.label}: {', '.join(parts)}"
+        return Row(self.indent + self.spell(text), "ok" if check.ok else "failed")
+
+
+def describe_tensor(section: Section) -> Iterator[str]:
+    """The shape of a section's tensor with the names of its axes, and the cell that is followed."""
+    yield "(" + ", ".join(f"{axis}={size}" for axis, size in zip(section.axes, section.shape, strict=True)) + ")"
+    if section.cell:
+        yield f"cell [{', '.join(map(str, section.cell))}]"
+
+
+def display_width(text: str) -> int:
+    """How many columns of a terminal a text takes: two for the wide characters of East Asia, none for accents alone."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def pad(text: str, width: int, align: str) -> str:
+    """The text with spaces up to `width` columns, on the right (``<``) or on the left (``>``)."""
+    spaces = " " * (width - display_width(text))
+    return text + spaces if align == "<" else spaces + text
+
+
+def shorten(text: str, width: int) -> str:
+    """The text if it takes at most `width` columns, else its beginning and an ellipsis."""
+    if display_width(text) <= width:
+        return text
+    while display_width(text) > width - 1:
+        text = text[:-1]
+    return text + "…"
+
+
+def printable(text: str) -> str:
+    """The text with line breaks and other characters that move a terminal's cursor written as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)

@@ -1,0 +1,129 @@
+"""The shape of a model as one frozen object, in the papers' words, checked at birth."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from glassformer.config import Config
+from glassformer.errors import ConfigError, nearest
+from glassformer.nn.block import BLOCKS
+from glassformer.nn.init import INITS
+from glassformer.nn.mlp import GATED, MLPS
+from glassformer.nn.norms import NORMS
+from glassformer.nn.positions import POSITIONS
+
+ALIASES = {"rope": "rotary", "none": "none", "sinusoid": "sinusoidal", "t5": "relative", "gelu_new": "gelu_tanh"}
+
+
+def one_of(table: dict[str, Any]) -> BeforeValidator:
+    """A check that a name is a row of a table; peers' names for a row are taken for it."""
+
+    def check(name: Any) -> Any:
+        name = ALIASES.get(str(name), name)
+        if not isinstance(name, str) or name not in table:
+            raise ValueError(f"{name!r} is not one of {', '.join(table)}{nearest(str(name), table)}")
+        return name
+
+    return BeforeValidator(check)
+
+
+class RotaryScaling(Config):
+    """How rotary angles are stretched to a longer context than the one first trained on; see `ops.rotary`."""
+
+    kind: Literal["linear", "ntk", "llama3"]
+    factor: float = Field(gt=1)
+    low: float = 1.0
+    high: float = 4.0
+    original_max_len: int = 8192
+
+
+class ModelConfig(Config):
+    """Everything that decides what a model computes. Two equal configs describe the same function of the weights."""
+
+    shape: Literal["decoder"] = "decoder"
+    vocab_size: int = Field(ge=1)
+    max_len: int = Field(default=256, ge=1)
+    d_model: int = Field(default=128, ge=1)
+    n_layers: int = Field(default=4, ge=0)
+    n_heads: int = Field(default=4, ge=1)
+    n_kv_heads: int = Field(default=None, ge=1, validate_default=False)  # type: ignore[assignment]  # default: n_heads
+    d_head: int = Field(default=None, ge=1, validate_default=False)  # type: ignore[assignment]  # default: d_model / n_heads
+    d_value: int = Field(default=None, ge=1, validate_default=False)  # type: ignore[assignment]  # default: d_head
+    d_ff: int = Field(default=None, ge=1, validate_default=False)  # type: ignore[assignment]  # default: 4 d_model, gated 8/3
+    norm: Annotated[str, one_of(NORMS)] = "rmsnorm"
+    norm_place: Annotated[str, one_of(BLOCKS)] = "pre"
+    norm_eps: float = Field(default=1e-6, gt=0)
+    norm_gain: bool = True
+    norm_bias: bool = False
+    qk_norm: bool = True
+    attention_bias: bool = False
+    mlp_bias: bool = False
+    head_bias: bool = False
+    positions: Annotated[str, one_of(POSITIONS)] = "rotary"
+    rotary_base: float = Field(default=10_000.0, gt=0)
+    rotary_scaling: RotaryScaling | None = None
+    relative_buckets: int = Field(default=32, ge=2)
+    relative_max_distance: int = Field(default=128, ge=2)
+    mlp: Annotated[str, one_of(MLPS)] = "swiglu"
+    window: int | None = Field(default=None, ge=1)
+    attention_scale: float | None = Field(default=None, gt=0)
+    attention_softcap: float | None = Field(default=None, gt=0)
+    logit_softcap: float | None = Field(default=None, gt=0)
+    logit_scale: float = Field(default=1.0, gt=0)
+    embedding_scale: bool = False
+    bigram: int | None = Field(default=None, ge=2)
+    tied: bool = False
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    init: Annotated[str, one_of(INITS)] = "modern"
+
+    @model_validator(mode="before")
+    @classmethod
+    def fill_in(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Write out the sizes that follow from others, so that a saved config depends on no default."""
+        values = {name: value for name, value in values.items() if value is not None or name in OPTIONAL}
+        d_model, n_heads = whole(values, "d_model", 128), whole(values, "n_heads", 4)
+        if "d_head" not in values:
+            if n_heads < 1 or d_model % n_heads:
+                raise ConfigError(
+                    f"d_model={d_model} does not divide among n_heads={n_heads}; change one of them or set d_head"
+                )
+            values["d_head"] = d_model // n_heads
+        values.setdefault("d_value", values["d_head"])
+        values.setdefault("n_kv_heads", n_heads)
+        values.setdefault("d_ff", default_d_ff(d_model, str(values.get("mlp", "swiglu"))))
+        return values
+
+    @model_validator(mode="after")
+    def check(self) -> Self:
+        """Raise ConfigError, with the values, for sizes that do not fit together."""
+        if self.n_heads % self.n_kv_heads:
+            raise ConfigError(f"n_heads={self.n_heads} do not share n_kv_heads={self.n_kv_heads} evenly")
+        if self.positions == "rotary" and self.d_head % 2:
+            raise ConfigError(f"rotary positions turn pairs of channels: d_head={self.d_head} must be even")
+        exact = self.relative_buckets // 2  # distances that have a bucket of their own
+        if self.positions == "relative" and self.relative_max_distance <= exact:
+            raise ConfigError(
+                f"relative_max_distance={self.relative_max_distance} must be more than the {exact} distances that"
+                f" relative_buckets={self.relative_buckets} tell apart exactly"
+            )
+        return self
+
+
+def whole(values: dict[str, Any], name: str, default: int) -> int:
+    """The size called `name` as far as others follow from it. Raises ConfigError where it is no whole number."""
+    try:
+        return int(values.get(name, default))
+    except (TypeError, ValueError):
+        raise ConfigError(f"{name}: expected a whole number, found {values[name]!r}") from None
+
+
+def default_d_ff(d_model: int, mlp: str) -> int:
+    """Four times d_model; for gated MLPs two thirds of that, to a multiple of 32, so that the parameters are as many."""
+    return max(32, round(4 * d_model * 2 / 3 / 32) * 32) if mlp in GATED else 4 * d_model
+
+
+OPTIONAL = frozenset(
+    {"rotary_scaling", "window", "attention_scale", "attention_softcap", "logit_softcap", "bigram"}
+)  # the fields for which None says something

@@ -1,0 +1,189 @@
+"""Embedding and blocks: the part that decoders and encoders have in common, built from a config."""
+
+# B batch, T queries, S keys, D model
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from glassformer.errors import ConfigError
+from glassformer.models.config import ModelConfig, RotaryScaling
+from glassformer.nn.attention import Attention
+from glassformer.nn.block import BLOCKS
+from glassformer.nn.cache import Cache
+from glassformer.nn.mlp import MLPS
+from glassformer.nn.norms import NORMS
+from glassformer.nn.positions import POSITIONS, Place, Positions
+from glassformer.ops import rotary
+from glassformer.ops.masks import Look, look, positions_in_documents
+from glassformer.trace import tap
+
+
+class Embedding(nn.Module):
+    """The vector of each token, plus the code of its position and of the pair it makes with the token before, if any."""
+
+    def __init__(self, config: ModelConfig, positions: Positions) -> None:
+        super().__init__()
+        self.token = nn.Embedding(config.vocab_size, config.d_model)
+        self.bigram = nn.Embedding(config.bigram, config.d_model) if config.bigram else None
+        self.scale = math.sqrt(config.d_model) if config.embedding_scale else None
+        self.points = (
+            "token",
+            *(["bigram"] if self.bigram else []),
+            *(["position"] if positions.adds else []),
+            "out",
+        )
+
+    def forward(self, ids: Tensor, at: Tensor, positions: Positions, before: Tensor | None) -> Tensor:
+        x = self.token(ids)  # B T D
+        if self.scale is not None:
+            x = x * self.scale
+        x = tap(self, "token", x)
+        if self.bigram is not None:
+            x = x + tap(self, "bigram", self.bigram(self.pair(ids, at, before)))
+        code = positions.code(at)
+        if code is not None:
+            x = x + tap(self, "position", code.to(x.dtype))
+        return tap(self, "out", x)
+
+    def pair(self, ids: Tensor, at: Tensor, before: Tensor | None) -> Tensor:
+        """The row of the bigram table for each token and the one before it, 0 where a text begins. B T."""
+        assert self.bigram is not None
+        rows = self.bigram.num_embeddings
+        first = ids[:, :1] if before is None else before[:, None]
+        previous = torch.cat((first, ids[:, :-1]), dim=1)
+        code = previous * self.token.num_embeddings + ids
+        if self.token.num_embeddings**2 >= rows:
+            code = code * 2_654_435_761 >> 7  # Knuth's multiplicative hash spreads the pairs that share a row
+        return torch.where(at > 0, 1 + code % (rows - 1), 0)
+
+
+class Stack(nn.Module):
+    """Embedding, blocks, and the last norm. Returns B T D."""
+
+    def __init__(self, config: ModelConfig, *, causal: bool) -> None:
+        super().__init__()
+        self.causal, self.window = causal, config.window
+        self.max_len = config.max_len
+        self.positions = build_positions(config)
+        self.embedding = Embedding(config, self.positions)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(build_block(config, layer) for layer in range(config.n_layers))
+        self.norm = build_norm(config) if config.norm_place == "pre" else nn.Identity()
+
+    def forward(
+        self,
+        ids: Tensor,
+        *,
+        at: Tensor | None = None,
+        documents: Tensor | None = None,
+        prefix: Tensor | None = None,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        at, place = self.place(ids, at, documents, prefix, cache)
+        x = self.embedding(ids, at, self.positions, None if cache is None else cache.last)
+        x = self.dropout(x)
+        for block in self.blocks:
+            x = block(x, place, cache)
+        if cache is not None:
+            cache.last = ids.gather(1, at.expand_as(ids).argmax(1, keepdim=True))[:, 0]
+        return self.norm(x)
+
+    def place(
+        self,
+        ids: Tensor,
+        at: Tensor | None,
+        documents: Tensor | None,
+        prefix: Tensor | None,
+        cache: Cache | None,
+    ) -> tuple[Tensor, Place]:
+        """Positions of the tokens (B|1 T) and, for all layers at once, mask, rotation and score bias."""
+        new = ids.shape[1]
+        plain = at is None and documents is None and prefix is None
+        if at is None:
+            at = self.default_at(ids, documents, cache)
+        if self.positions.adds and not torch.compiler.is_compiling() and int(at.max()) >= self.max_len:
+            raise ConfigError(f"{int(at.max()) + 1} tokens do not fit into max_len={self.max_len}")
+        if cache is None:
+            key_at, keys = at, new
+        else:
+            if documents is not None:
+                raise ConfigError("packed documents cannot be read through a cache; give each its own row")
+            at = at.expand(ids.shape[0], -1)
+            key_at = cache.advance(at, ragged=not plain and bool((at < 0).any()))
+            keys, plain = key_at.shape[1], prefix is None and not cache.ragged
+        sees_all = not self.causal or new == 1
+        unwindowed = self.window is None or keys <= self.window
+        if plain and unwindowed and (sees_all or new == keys):
+            seen = Look(causal=not sees_all)
+        else:
+            pair = None if documents is None else (documents, documents)
+            seen = look(at, key_at, causal=self.causal, window=self.window, documents=pair, prefix=prefix)
+        dtype = self.embedding.token.weight.dtype
+        return at, Place(seen, self.positions.turn(at, dtype), self.positions.bias(at, key_at))
+
+    def default_at(self, ids: Tensor, documents: Tensor | None, cache: Cache | None) -> Tensor:
+        """Positions nobody gave: counted from 0, from what the cache holds, or from the start of each document."""
+        if documents is not None:
+            return positions_in_documents(documents)
+        index = torch.arange(ids.shape[1], device=ids.device)[None]
+        return index if cache is None or cache.length == 0 else cache.next_at[:, None] + index
+
+
+def build_positions(config: ModelConfig) -> Positions:
+    """The position scheme of a config."""
+    extra: dict[str, Any] = {}
+    if config.positions == "rotary":
+        extra = {"base": config.rotary_base, "scaling": rotary_scaling(config.rotary_scaling)}
+    elif config.positions == "relative":
+        extra = {"n_buckets": config.relative_buckets, "max_distance": config.relative_max_distance}
+    make = POSITIONS[config.positions]
+    return make(d_model=config.d_model, n_heads=config.n_heads, d_head=config.d_head, max_len=config.max_len, **extra)
+
+
+def rotary_scaling(law: RotaryScaling | None) -> partial[Tensor] | None:
+    """The law that stretches rotary angles, as a function of the frequencies."""
+    if law is None:
+        return None
+    if law.kind == "llama3":
+        return partial(
+            rotary.llama3, factor=law.factor, low=law.low, high=law.high, original_max_len=law.original_max_len
+        )
+    return partial(rotary.interpolate if law.kind == "linear" else rotary.ntk, factor=law.factor)
+
+
+def build_norm(config: ModelConfig, d: int | None = None) -> nn.Module:
+    """The norm of a config, over d_model channels or over `d`."""
+    make = NORMS[config.norm]
+    return make(d or config.d_model, config.norm_eps, gain=config.norm_gain, bias=config.norm_bias)
+
+
+def build_block(config: ModelConfig, layer: int) -> nn.Module:
+    """Block number `layer` of a stack."""
+    attention = Attention(
+        layer=layer,
+        d_model=config.d_model,
+        n_heads=config.n_heads,
+        n_kv_heads=config.n_kv_heads,
+        d_head=config.d_head,
+        d_value=config.d_value,
+        bias=config.attention_bias,
+        out_bias=config.attention_bias,
+        scale=config.attention_scale,
+        softcap=config.attention_softcap,
+        dropout=config.dropout,
+        q_norm=build_norm(config, config.d_head) if config.qk_norm else None,
+        k_norm=build_norm(config, config.d_head) if config.qk_norm else None,
+    )
+    return BLOCKS[config.norm_place](
+        attention=attention,
+        attention_norm=build_norm(config),
+        mlp=MLPS[config.mlp](config.d_model, config.d_ff, bias=config.mlp_bias),
+        mlp_norm=build_norm(config),
+        dropout=config.dropout,
+    )

@@ -1,0 +1,94 @@
+"""Multi-head attention (Vaswani et al. 2017, section 3.2), self and cross; grouped and multi-query by one number."""
+
+# B batch, T queries, S keys, D model, H heads, G key/value heads, K head width, V value width
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from glassformer.nn.cache import Cache
+from glassformer.nn.positions import Place
+from glassformer.ops import attention as ops
+from glassformer.trace import tap, watched
+
+
+class Attention(nn.Module):
+    """Each query weighs all keys it may look at and takes the weighted sum of their values."""
+
+    points: ClassVar[tuple[str, ...]] = ("q", "k", "v", "scores", "mask_rule", "masked", "pattern", "z", "out")
+
+    def __init__(
+        self,
+        *,
+        layer: int,
+        d_model: int,
+        n_heads: int,
+        n_kv_heads: int,
+        d_head: int,
+        d_value: int,
+        bias: bool,
+        out_bias: bool,
+        scale: float | None = None,
+        softcap: float | None = None,
+        dropout: float = 0.0,
+        q_norm: nn.Module | None = None,
+        k_norm: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.layer, self.n_heads, self.n_kv_heads, self.d_head, self.d_value = (
+            layer,
+            n_heads,
+            n_kv_heads,
+            d_head,
+            d_value,
+        )
+        self.scale = 1 / math.sqrt(d_head) if scale is None else scale
+        self.softcap, self.dropout = softcap, dropout
+        self.q_proj = nn.Linear(d_model, n_heads * d_head, bias=bias)
+        self.k_proj = nn.Linear(d_model, n_kv_heads * d_head, bias=bias)
+        self.v_proj = nn.Linear(d_model, n_kv_heads * d_value, bias=bias)
+        self.o_proj = nn.Linear(n_heads * d_value, d_model, bias=out_bias)
+        self.q_norm, self.k_norm = q_norm, k_norm
+
+    def forward(self, x: Tensor, place: Place, cache: Cache | None = None) -> Tensor:
+        q, k, v = self.qkv(x, place)
+        if cache is not None:
+            k, v = cache.extend(self.layer, k, v)
+        z = tap(self, "z", self.mix(q, k, v, place))  # B H T V
+        return tap(self, "out", self.o_proj(z.transpose(1, 2).flatten(2)))  # B T D
+
+    def qkv(self, x: Tensor, place: Place) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (B H T K), keys (B G T K) and values (B G T V), normalised and turned where the model does so."""
+        q = self.q_proj(x).unflatten(-1, (self.n_heads, self.d_head))
+        k = self.k_proj(x).unflatten(-1, (self.n_kv_heads, self.d_head))
+        v = self.v_proj(x).unflatten(-1, (self.n_kv_heads, self.d_value)).transpose(1, 2)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k = place.turn(q.transpose(1, 2)), place.turn(k.transpose(1, 2))
+        return tap(self, "q", q), tap(self, "k", k), tap(self, "v", v)
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, place: Place) -> Tensor:
+        """The values, weighted: by the fused kernel, or in readable steps when somebody watches them. B H T V."""
+        if self.softcap is not None or watched(self, "scores", "mask_rule", "masked", "pattern"):
+            return self.mix_in_steps(q, k, v, place)
+        return ops.attend(
+            q,
+            k,
+            v,
+            scale=self.scale,
+            mask=place.look.mask,
+            causal=place.look.causal,
+            bias=place.bias,
+            dropout=self.dropout if self.training else 0.0,
+        )
+
+    def mix_in_steps(self, q: Tensor, k: Tensor, v: Tensor, place: Place) -> Tensor:
+        """The definition, every stage of it visible."""
+        scores = tap(self, "scores", ops.scores(q, k, self.scale, place.bias, self.softcap))  # B H T S
+        rule = tap(self, "mask_rule", place.look.rule(scores.shape[2], scores.shape[3], scores.device))
+        masked = tap(self, "masked", scores.masked_fill(rule.ne(0), -math.inf))
+        pattern = tap(self, "pattern", ops.softmax(masked))
+        return nn.functional.dropout(pattern, self.dropout, self.training) @ ops.spread(v, self.n_heads)

@@ -1,0 +1,48 @@
+"""The one block that serves every shape: attention, cross-attention where there is a memory, and an MLP, each beside the
+residual stream with its norm before or after."""
+
+# B batch, T tokens, D model
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from glassformer.nn.attention import Attention
+from glassformer.nn.cache import Cache
+from glassformer.nn.positions import Place
+from glassformer.trace import tap
+
+
+class Block(nn.Module):
+    """Norm before each sublayer (Xiong et al. 2020): x + sublayer(norm(x))."""
+
+    points: ClassVar[tuple[str, ...]] = ("resid_pre", "resid_mid", "resid_post")
+
+    def __init__(
+        self, *, attention: Attention, attention_norm: nn.Module, mlp: nn.Module, mlp_norm: nn.Module, dropout: float
+    ) -> None:
+        super().__init__()
+        self.attention_norm = attention_norm
+        self.attention = attention
+        self.mlp_norm = mlp_norm
+        self.mlp = mlp
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, place: Place, cache: Cache | None = None) -> Tensor:
+        x = tap(self, "resid_pre", x)
+        x = tap(self, "resid_mid", x + self.dropout(self.attention(self.attention_norm(x), place, cache)))
+        return tap(self, "resid_post", x + self.dropout(self.mlp(self.mlp_norm(x))))
+
+
+class PostNormBlock(Block):
+    """Norm after each residual sum (Vaswani et al. 2017, section 3.1): norm(x + sublayer(x))."""
+
+    def forward(self, x: Tensor, place: Place, cache: Cache | None = None) -> Tensor:
+        x = tap(self, "resid_pre", x)
+        x = tap(self, "resid_mid", self.attention_norm(x + self.dropout(self.attention(x, place, cache))))
+        return tap(self, "resid_post", self.mlp_norm(x + self.dropout(self.mlp(x))))
+
+
+BLOCKS = {"pre": Block, "post": PostNormBlock}

@@ -1,0 +1,112 @@
+"""The keys and values of the past, kept so that each new token is computed once. Preallocated, full or sliding."""
+
+# B batch, G key/value heads, S columns, K head width, V value width
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from glassformer.errors import GlassformerError
+
+
+@dataclass
+class LayerCache:
+    """One layer's keys (B G S K) and values (B G S V)."""
+
+    k: Tensor
+    v: Tensor
+
+
+class Cache:
+    """What a stack remembers of the tokens it has read: keys and values of each layer, and where each column stands.
+
+    With `window` only that many columns are kept and the oldest are overwritten; layers whose queries see at most
+    `window` positions lose nothing by it.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_layers: int,
+        batch: int,
+        n_kv_heads: int,
+        d_head: int,
+        d_value: int,
+        max_len: int,
+        window: int | None = None,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.columns = max_len if window is None else min(window, max_len)
+        self.sliding = window is not None and window <= max_len
+        shape = (batch, n_kv_heads, self.columns)
+        self.layers = [
+            LayerCache(
+                torch.zeros(*shape, d_head, dtype=dtype, device=device),
+                torch.zeros(*shape, d_value, dtype=dtype, device=device),
+            )
+            for _ in range(n_layers)
+        ]
+        self.at = torch.full((batch, self.columns), -1, device=device)  # B S, position of each column, -1 = unused
+        self.length = 0  # columns written so far, padding included
+        self.ragged = False  # whether any column of any row is padding
+        self.last: Tensor | None = None  # B, the newest token of each row, for embeddings that look one token back
+        self._new = 0
+
+    @property
+    def next_at(self) -> Tensor:
+        """The position that each row's next token takes. B."""
+        return self.at.amax(1) + 1
+
+    def advance(self, at: Tensor, ragged: bool) -> Tensor:
+        """Make room for new tokens at these positions (B T). Returns the positions of the keys that `extend` will give."""
+        new = at.shape[1]
+        if not self.sliding and self.length + new > self.columns:
+            raise GlassformerError(
+                f"the cache holds {self.columns} tokens and {self.length} are in it: no room for {new} more"
+            )
+        if self.sliding and ragged and bool(((at[:, :-1] >= 0) & (at[:, 1:] < 0)).any()):
+            raise GlassformerError("a sliding cache keeps the newest columns: pad on the left, so that they are tokens")
+        self.ragged = self.ragged or ragged
+        self._new = new
+        seen = None
+        if self.sliding and new > 1:
+            seen = torch.cat((self.at[:, : min(self.length, self.columns)], at), dim=1)
+        self.at[:, self._targets(new)] = at[:, -self.columns :]
+        self.length += new
+        return self.at[:, : min(self.length, self.columns)] if seen is None else seen
+
+    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Store the new keys and values (B G T .) of a layer; returns those that its queries may see (B G S .)."""
+        kept = self.layers[layer]
+        before = self.length - self._new
+        seen = None
+        if self.sliding and self._new > 1:
+            filled = min(before, self.columns)
+            seen = torch.cat((kept.k[:, :, :filled], k), dim=2), torch.cat((kept.v[:, :, :filled], v), dim=2)
+        targets = self._targets(self._new, before)
+        kept.k[:, :, targets] = k[:, :, -self.columns :]
+        kept.v[:, :, targets] = v[:, :, -self.columns :]
+        if seen is not None:
+            return seen
+        filled = min(self.length, self.columns)
+        return kept.k[:, :, :filled], kept.v[:, :, :filled]
+
+    def reorder(self, rows: Tensor) -> None:
+        """Row i becomes a copy of what row `rows[i]` was, as when a beam keeps some hypotheses and drops others."""
+        for kept in self.layers:
+            kept.k, kept.v = kept.k[rows], kept.v[rows]
+        self.at = self.at[rows]
+        if self.last is not None:
+            self.last = self.last[rows]
+
+    def _targets(self, new: int, before: int | None = None) -> slice | Tensor:
+        """The columns that `new` tokens are written to, of which a sliding cache keeps the last."""
+        before = self.length if before is None else before
+        if not self.sliding:
+            return slice(before, before + new)
+        kept = min(new, self.columns)
+        return torch.arange(before + new - kept, before + new, device=self.at.device) % self.columns

@@ -1,0 +1,27 @@
+"""Losses as sums and counts: they are divided once, by the tokens of the whole step, by whoever owns the step."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+IGNORED = -100  # the target that counts for nothing, torch's own convention
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Sum of -log p(target) in nats over all targets but IGNORED. logits: B T V, targets: B T. Returns a scalar.
+
+    With label smoothing ε the target distribution is (1-ε) on the target plus ε/V everywhere (Szegedy et al. 2016).
+    """
+    return F.cross_entropy(
+        logits.flatten(0, 1).float(),
+        targets.flatten(),
+        ignore_index=IGNORED,
+        label_smoothing=label_smoothing,
+        reduction="sum",
+    )
+
+
+def count_targets(targets: Tensor) -> Tensor:
+    """How many targets count. Returns a scalar."""
+    return targets.ne(IGNORED).sum()

@@ -1,0 +1,225 @@
+"""The training loop: rates, loss, gradients, step; now and then an evaluation, a sample, a checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from glassformer.errors import GlassformerError, Interrupted
+from glassformer.evaluate import Score
+from glassformer.models import Decoder
+from glassformer.ops.losses import cross_entropy
+from glassformer.training.checkpoint import State, update_average
+from glassformer.training.log import Log, Screen
+from glassformer.training.optimisers import Optimisers
+from glassformer.training.recipe import Recipe
+from glassformer.training.schedule import rate
+
+RISES_BEFORE_WARNING = 3
+
+
+class Batches(Protocol):
+    """The order of training: the windows [B, T+1] of each step."""
+
+    def batch(self, step: int, batch_size: int) -> NDArray[np.int64]: ...
+    def epoch(self, step: int, batch_size: int) -> float: ...
+
+
+@dataclass
+class Services:
+    """What the loop uses and does not own."""
+
+    evaluate: Callable[[], Score]
+    sample: Callable[[], str]
+    save_checkpoint: Callable[[State], None]
+    save_best: Callable[[Score], None]
+    stop_requested: Callable[[], bool]
+    log: Log
+    screen: Screen
+
+
+def train_loop(
+    model: Decoder,
+    forward: Callable[[Tensor], Tensor],
+    optimisers: Optimisers,
+    batches: Batches,
+    recipe: Recipe,
+    state: State,
+    average: dict[str, Tensor] | None,
+    services: Services,
+) -> None:
+    """Train from `state.step` to the last step, or until it stops improving. `forward` is the model, compiled or not.
+
+    Raises Interrupted after saving when a stop is requested; GlassformerError at a loss that is not a number, before it
+    reaches the weights.
+    """
+    loop = recipe.loop
+    meter = Meter(state, loop.steps, loop.batch_size * recipe.model.max_len)
+    services.screen.begin(state.step, loop.steps)
+    model.train()
+    while state.step < loop.steps:
+        torch.manual_seed(derived_seed(recipe.seed, state.step))  # dropout depends on the step alone
+        optimisers.set_rate(share := rate(state.step, loop.steps, recipe.optimiser))
+        loss = accumulate_gradients(model, forward, batches.batch(state.step, loop.batch_size), recipe)
+        if not math.isfinite(loss):
+            raise not_a_number(loss, state)
+        norm = clip_gradients(model, recipe.optimiser.grad_clip)
+        optimisers.step()
+        if average is not None and recipe.optimiser.ema is not None:
+            update_average(average, model, recipe.optimiser.ema)
+        state.step += 1
+        meter.tick()
+        if due(state.step, loop.log_every, loop.steps):
+            row = {"step": state.step, "epoch": batches.epoch(state.step, loop.batch_size), "loss": loss, "lr": share}
+            row |= {"grad_norm": norm, **meter.row()}
+            services.log.write(row)
+            services.screen.step(row)
+        if due(state.step, loop.eval_every, loop.steps):
+            report(services.evaluate(), loss, state, services)
+            model.train()
+        if state.step % loop.sample_every == 0 and state.step < loop.steps:
+            services.screen.sample(state.step, services.sample())
+            model.train()
+        stop = services.stop_requested()
+        if stop or (state.step % loop.save_every == 0 and state.step < loop.steps):
+            services.save_checkpoint(state)
+        if stop:
+            raise Interrupted(
+                f"stopped after step {state.step:,} of {loop.steps:,}; the same command goes on from there"
+            )
+        if loop.early_stop is not None and state.worse >= loop.early_stop:
+            services.screen.note(
+                f"stopped early: no better for {state.worse} evaluations; best was step {state.best_step:,}"
+            )
+            return
+
+
+def accumulate_gradients(
+    model: nn.Module, forward: Callable[[Tensor], Tensor], windows: NDArray[np.int64], recipe: Recipe
+) -> float:
+    """Leave the gradient of the mean loss over all of the step's targets in the parameters; returns that loss.
+
+    Losses are summed and divided once by the targets of the whole step, so any number of portions gives the same.
+    """
+    device = next(model.parameters()).device
+    tokens = torch.from_numpy(windows).to(device)
+    n_targets = windows.shape[0] * (windows.shape[1] - 1)
+    total = torch.zeros((), device=device)
+    for portion in tokens.chunk(recipe.loop.grad_accum):
+        with precision(recipe.loop.dtype, device):
+            logits = forward(portion[:, :-1])
+        loss = cross_entropy(logits, portion[:, 1:], recipe.optimiser.label_smoothing) / n_targets
+        loss.backward()
+        total += loss.detach()
+    return total.item()
+
+
+def precision(dtype: str, device: torch.device) -> AbstractContextManager[object]:
+    """bfloat16 where it was asked for, or where the device is built for it; on CPUs it costs time (measured: twice)."""
+    if dtype == "bfloat16" or (dtype == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()):
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()
+
+
+def clip_gradients(model: nn.Module, largest: float | None) -> float | None:
+    """Shrink all gradients together to norm `largest`; returns the norm before, None where nothing is clipped."""
+    if largest is None:
+        return None
+    return nn.utils.clip_grad_norm_(model.parameters(), largest).item()
+
+
+def report(score: Score, loss: float, state: State, services: Services) -> None:
+    """Log an evaluation, keep the best model, and say so when the text is being learnt by heart."""
+    improved = state.best_loss is None or score.loss < state.best_loss
+    if improved:
+        state.best_loss, state.best_step, state.worse = score.loss, state.step, 0
+        services.save_best(score)
+    else:
+        state.worse += 1
+    row = {"step": state.step, "val_loss": score.loss, "perplexity": score.perplexity, "bpb": score.bits_per_byte}
+    services.log.write(row)
+    services.screen.evaluation({**row, "best": improved})
+    if state.worse == RISES_BEFORE_WARNING and state.best_loss is not None and loss < state.best_loss:
+        services.screen.note(
+            f"overfitting: the validation loss has not improved since step {state.best_step:,} while the training loss "
+            "falls; more text, a smaller model, --dropout 0.2 or fewer steps would help (the best model is kept)"
+        )
+
+
+def not_a_number(loss: float, state: State) -> GlassformerError:
+    """What to say when training has diverged."""
+    return GlassformerError(
+        f"the loss became {loss} at step {state.step + 1:,}; the weights were not touched by it. "
+        "Lower optimiser.lr or set optimiser.grad_clip=1.0 and run again"
+    )
+
+
+def due(step: int, every: int, steps: int) -> bool:
+    """Whether something that happens every so many steps, and at the end, happens now."""
+    return step % every == 0 or step == steps
+
+
+def derived_seed(seed: int, step: int) -> int:
+    """The seed of everything random in one step, from what it is for rather than from what came before."""
+    return int.from_bytes(hashlib.sha256(f"train {seed} {step}".encode()).digest()[:7], "big")
+
+
+@dataclass
+class Meter:
+    """How fast it goes and how long it will take."""
+
+    state: State
+    steps: int
+    tokens_per_step: int
+
+    def __post_init__(self) -> None:
+        self._last = time.perf_counter()
+        self._began_at = self.state.step
+        self._spent = 0.0
+
+    def tick(self) -> None:
+        """Count the time since the last step as the last step's."""
+        now = time.perf_counter()
+        self.state.seconds += now - self._last
+        self._spent += now - self._last
+        self._last = now
+
+    def row(self) -> dict[str, float]:
+        """Tokens per second of this sitting, seconds spent in all sittings, and seconds left at this pace."""
+        per_step = self._spent / max(1, self.state.step - self._began_at)
+        return {
+            "tok_per_s": self.tokens_per_step / per_step,
+            "seconds": self.state.seconds,
+            "seconds_left": per_step * (self.steps - self.state.step),
+        }
+
+
+@contextmanager
+def averaged(model: nn.Module, average: dict[str, Tensor] | None) -> Generator[None]:
+    """Lend the model its averaged weights while the block runs."""
+    if average is None:
+        yield
+        return
+    own = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    put(model, average)
+    try:
+        yield
+    finally:
+        put(model, own)
+
+
+@torch.no_grad()
+def put(model: nn.Module, values: dict[str, Tensor]) -> None:
+    """Copy values into the parameters of those names."""
+    for name, parameter in model.named_parameters():
+        parameter.copy_(values[name])

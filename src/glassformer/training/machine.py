@@ -1,0 +1,55 @@
+"""What a run takes from the machine: a device, threads, and the signals that ask it to stop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import torch
+
+from glassformer.errors import ConfigError
+
+
+def choose_device(wishes: Mapping[str, Any]) -> torch.device:
+    """The device asked for, or the best there is."""
+    name = str((wishes.get("loop") or {}).get("device") or "auto")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {name!r} cannot be used here ({str(error).splitlines()[0]})") from None
+    return device
+
+
+def set_threads(wishes: Mapping[str, Any]) -> None:
+    """As many threads as asked for; torch's own choice otherwise."""
+    threads = (wishes.get("loop") or {}).get("threads")
+    if threads is not None:
+        torch.set_num_threads(int(threads))
+
+
+@contextmanager
+def stop_signals() -> Generator[Callable[[], bool]]:
+    """Turn the first Ctrl-C or SIGTERM into a request that the loop reads; a second one stops at once."""
+    requested = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if requested.is_set():
+            raise KeyboardInterrupt
+        requested.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield requested.is_set
+        return
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield requested.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,107 @@
+"""The recipe: every choice of a training run as one frozen object, which is what `recipe.yaml` holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from glassformer.config import Config, nested_config
+from glassformer.models import ModelConfig
+
+
+def as_tuple(value: object) -> object:
+    """One source may be given as a plain string."""
+    return (value,) if isinstance(value, str) else value
+
+
+Sources = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
+
+
+class DataRecipe(Config):
+    """What is read, and what of it is held back."""
+
+    sources: Sources = Field(min_length=1)
+    validation: Sources = ()
+    validation_fraction: float = Field(default=0.1, gt=0, lt=1)
+    text_key: str = "text"
+    encoding: str | None = None
+
+
+class TokenizerRecipe(Config):
+    """How text becomes tokens: a kind that is trained on the training text, or the path of one that exists."""
+
+    kind: Literal["characters", "words", "bytes", "bpe"] = "bpe"
+    vocab_size: int | None = Field(default=None, ge=1)
+    pattern: Literal["gpt2", "gpt4", "llama3"] = "gpt4"
+    path: str | None = None
+
+
+class OptimiserRecipe(Config):
+    """How gradients become steps. `lr` is Muon's for the matrices inside blocks, or AdamW's for all where there is no Muon;
+    the other rates are AdamW's for what Muon does not take."""
+
+    name: Literal["muon", "adamw"] = "muon"
+    lr: float = Field(default=0.03, gt=0)
+    embedding_lr: float = Field(default=0.02, gt=0)
+    head_lr: float = Field(default=0.01, gt=0)
+    vector_lr: float = Field(default=0.01, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    beta1: float = Field(default=0.8, ge=0, lt=1)
+    beta2: float = Field(default=0.95, ge=0, lt=1)
+    eps: float = Field(default=1e-10, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    grad_clip: float | None = Field(default=None, gt=0)
+    schedule: Literal["linear", "cosine", "wsd", "constant"] = "linear"
+    warmup_steps: int = Field(default=0, ge=0)
+    min_lr: float = Field(default=0.05, ge=0, le=1, description="last rate, as a share of the full one")
+    decay_share: float = Field(default=0.3, gt=0, le=1, description="wsd: share of the steps in which the rate falls")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    ema: float | None = Field(default=None, gt=0, lt=1)
+
+
+class LoopRecipe(Config):
+    """How long, in what portions, and what is reported and saved on the way. `*_every` counts steps."""
+
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=1, description="windows in one step, over all portions")
+    grad_accum: int = Field(default=1, ge=1, description="portions that a step is computed in; the result is the same")
+    eval_every: int = Field(ge=1)
+    sample_every: int = Field(ge=1)
+    save_every: int = Field(ge=1)
+    log_every: int = Field(default=10, ge=1)
+    keep: int = Field(default=2, ge=1, description="checkpoints kept, newest first")
+    early_stop: int | None = Field(
+        default=None, ge=1, description="evaluations without improvement after which to stop"
+    )
+    sample_prompt: str | None = None
+    compile: Literal["auto", "yes", "no"] = "auto"
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    threads: int | None = Field(default=None, ge=1)
+
+
+class Recipe(Config):
+    """A whole run. `preset` is where the model's fields began; `model` is what they are."""
+
+    task: Literal["text"] = "text"
+    preset: str = "modern"
+    seed: int = 0
+    data: DataRecipe
+    tokenizer: TokenizerRecipe
+    model: ModelConfig
+    optimiser: OptimiserRecipe
+    loop: LoopRecipe
+
+
+def keys(config: type[Config], prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
+    """Every dotted key of a recipe with its type, its default (empty where it is decided from the data) and what it is."""
+    for name, field in config.model_fields.items():
+        inner = nested_config(field.annotation)
+        if inner is not None:
+            yield from keys(inner, f"{prefix}{name}.")  # type: ignore[arg-type]
+            continue
+        kind = getattr(field.annotation, "__name__", None) or str(field.annotation)
+        default = "" if field.is_required() else str(field.default)
+        yield prefix + name, kind.replace("typing.", ""), default, field.description or ""

@@ -1,0 +1,47 @@
+"""Going on with the run that stands in a folder: is it the one that was asked for?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from glassformer.config import read_mapping
+from glassformer.errors import CheckpointError
+
+RECIPE = "recipe.yaml"
+
+
+def read_earlier(folder: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The recipe of the run that stands in `folder`, if any. Raises CheckpointError where it is not what was asked."""
+    path = folder / RECIPE
+    if not path.exists():
+        return None
+    earlier = read_mapping(path)
+    for key, value in flat(asked).items():
+        had: Any = earlier
+        for name in key.split("."):
+            had = had.get(name) if isinstance(had, dict) else None
+        if not same(had, value):
+            raise CheckpointError(
+                f"{folder} holds a run with {key}={had}, not {value}; give the same options to go on, or another --out-dir"
+            )
+    return earlier
+
+
+def same(had: Any, asked: Any) -> bool:
+    """Whether a recipe's value is what a flag or a file asks for, which may still be text."""
+    if isinstance(asked, list | tuple):
+        return list(had or []) == [str(item) for item in asked]
+    try:
+        return had == asked or float(had) == float(asked)
+    except (TypeError, ValueError):
+        return str(had) == str(asked)
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one with dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return found

@@ -1,0 +1,224 @@
+"""What holds for every model folder: what goes out comes back bit for bit, and a failed save changes nothing."""
+
+from __future__ import annotations
+
+import json
+import resource
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glassformer.checkpoints import FAMILIES, family_of, load_model, save, save_model
+from glassformer.checkpoints.families import Keys
+from glassformer.checkpoints.families.family import spoken
+from glassformer.checkpoints.weights import Unfilled
+from glassformer.files import DiskError
+from glassformer.models import PRESETS, Decoder, ModelConfig, preset
+from glassformer.nn.block import BLOCKS
+from glassformer.nn.mlp import MLPS
+from glassformer.nn.norms import NORMS
+from glassformer.nn.positions import POSITIONS
+from glassformer.tokenizers import train_tokenizer
+
+SHRUNK = {"vocab_size": 23, "max_len": 32, "d_model": 16, "n_layers": 2, "n_heads": 4, "d_ff": 28}
+SQUARE = {"d_head": 4, "d_value": 4}  # as the public families demand it
+
+MODELS: dict[str, dict[str, Any]] = {
+    **{f"preset {name}": {**preset(name), **SHRUNK, **SQUARE} for name in PRESETS},
+    **{f"positions {name}": {"positions": name} for name in POSITIONS},
+    **{f"mlp {name}": {"mlp": name, "mlp_bias": True} for name in MLPS},
+    **{f"norm {name}": {"norm": name, "norm_bias": True} for name in NORMS},
+    **{f"norm place {name}": {"norm_place": name} for name in BLOCKS},
+    "tied": {"tied": True},
+    "tied qwen3": {**SQUARE, "tied": True, "n_kv_heads": 2},
+    "tied llama": {**SQUARE, "tied": True, "qk_norm": False, "attention_bias": True, "mlp_bias": True},
+    "untied gpt2": {**preset("gpt2"), **SHRUNK, **SQUARE, "tied": False},
+    "dropout": {**SQUARE, "dropout": 0.1, "init": "xavier"},
+    "bigram": {"bigram": 64},
+    "no gains": {"norm_gain": False},
+    "every bias": {"attention_bias": True, "mlp_bias": True, "head_bias": True},
+    "window": {**SQUARE, "window": 8},
+    "caps": {"attention_softcap": 20.0, "logit_softcap": 15.0, "logit_scale": 0.5, "embedding_scale": True},
+    "no layers": {"n_layers": 0},
+    **{
+        f"rotary {kind}": {**SQUARE, "rotary_scaling": {"kind": kind, "factor": 2.0, "original_max_len": 16}}
+        for kind in ("linear", "ntk", "llama3")
+    },
+}
+
+Build = Callable[..., Decoder]
+IDS = torch.arange(23)[None]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_saving_then_loading_is_bit_equal(name: str, random_model: Build, tmp_path: Path) -> None:
+    model = random_model(**MODELS[name])
+    save_model(tmp_path / "model", model)
+    loaded = load_model(tmp_path / "model")
+    assert loaded.model.config == model.config
+    assert loaded.notes == ()
+    assert_same_weights(loaded.model, model)
+    assert torch.equal(loaded.model(IDS), model(IDS))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16], ids=str)
+def test_every_number_type_comes_back(dtype: torch.dtype, random_model: Build, tmp_path: Path) -> None:
+    model = random_model(**SQUARE).to(dtype)
+    save_model(tmp_path / "model", model)
+    assert_same_weights(load_model(tmp_path / "model").model, model)
+
+
+def test_loading_into_another_number_type_equals_converting(random_model: Build, tmp_path: Path) -> None:
+    model = random_model(**preset("gpt2") | SHRUNK | SQUARE)
+    save_model(tmp_path / "model", model)
+    assert_same_weights(load_model(tmp_path / "model", dtype=torch.bfloat16).model, model.to(torch.bfloat16))
+
+
+def test_a_tied_head_is_stored_once_and_tied_again(random_model: Build, tmp_path: Path) -> None:
+    model = random_model(**SQUARE, tied=True)
+    save_model(tmp_path / "model", model)
+    loaded = load_model(tmp_path / "model").model
+    assert loaded.head.linear.weight is loaded.decoder.embedding.token.weight
+    assert (tmp_path / "model" / "model.safetensors").stat().st_size < 4 * sum(
+        p.numel() for p in model.parameters()
+    ) + 8192
+
+
+def test_a_loaded_model_can_be_trained_and_saved_over_its_own_folder(random_model: Build, tmp_path: Path) -> None:
+    save_model(tmp_path / "model", random_model(**preset("gpt2") | SHRUNK | SQUARE))
+    model = load_model(tmp_path / "model").model
+    model(IDS).square().mean().backward()
+    with torch.no_grad():
+        for weight in model.parameters():
+            assert weight.grad is not None
+            weight -= 0.1 * weight.grad
+    save_model(tmp_path / "model", model)
+    assert_same_weights(load_model(tmp_path / "model").model, model)
+
+
+def test_loading_draws_nothing_from_the_random_state(random_model: Build, tmp_path: Path) -> None:
+    save_model(tmp_path / "model", random_model(positions="learned"))
+    before = torch.get_rng_state()
+    load_model(tmp_path / "model")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> ModelConfig:
+    """Any config, most of them near to a public family, so that single fields decide."""
+    values = {**preset(draw(st.sampled_from(["modern", "llama", "gpt2"]))), **SHRUNK, **SQUARE}
+    choices: dict[str, list[Any]] = {
+        "attention_bias": [True, False],
+        "attention_scale": [None, 1.0, 0.3],
+        "bigram": [None, 64],
+        "d_head": [2, 4, 6],
+        "d_model": [14, 16],
+        "d_value": [4, 6],
+        "dropout": [0.0, 0.1],
+        "embedding_scale": [True, False],
+        "head_bias": [True, False],
+        "logit_scale": [1.0, 0.5],
+        "logit_softcap": [None, 15.0],
+        "mlp": list(MLPS),
+        "mlp_bias": [True, False],
+        "n_kv_heads": [1, 2, 4],
+        "norm": list(NORMS),
+        "norm_bias": [True, False],
+        "norm_eps": [1e-5, 1e-6],
+        "norm_gain": [True, False],
+        "norm_place": list(BLOCKS),
+        "positions": list(POSITIONS),
+        "qk_norm": [True, False],
+        "rotary_base": [1e4, 5e5],
+        "rotary_scaling": [None, {"kind": "linear", "factor": 2.0}, {"kind": "llama3", "factor": 8.0}],
+        "tied": [True, False],
+        "window": [None, 8],
+    }
+    for field in draw(st.sets(st.sampled_from(sorted(choices)), max_size=4)):
+        values[field] = draw(st.sampled_from(choices[field]))
+    return ModelConfig.parse(values)
+
+
+@settings(max_examples=200)
+@given(configs())
+def test_config_json_says_all_that_decides_what_is_computed(config: ModelConfig) -> None:
+    family = family_of(config)
+    written = json.loads(json.dumps(family.to_config(config)))
+    assert spoken(family.from_config(Keys(written))) == spoken(config)
+
+
+@settings(max_examples=60)
+@given(config=configs())
+def test_every_parameter_has_one_place_in_the_file_of_its_family(config: ModelConfig) -> None:
+    with Unfilled():
+        names = [name for name, _ in Decoder(config).named_parameters()]
+    rules = family_of(config).rules_for(names, config.n_layers)
+    assert sorted(name for rule in rules for name in rule.ours) == sorted(names)
+    assert len({rule.theirs for rule in rules}) == len(rules)
+
+
+def test_the_last_family_says_everything() -> None:
+    assert [*FAMILIES.values()][-1].why_not(ModelConfig.parse({"vocab_size": 5, "bigram": 7})) == ()
+
+
+@pytest.mark.parametrize("stage", ["write_json", "to_file", "model_card", "tokenizer"])
+@pytest.mark.parametrize("blow", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_save_leaves_the_old_folder_whole(
+    stage: str, blow: type[BaseException], random_model: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = train_tokenizer("characters", ["to be or not to be"])
+    save_model(tmp_path / "model", random_model(seed=1), tokenizer)
+    before = contents(tmp_path)
+
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise blow
+
+    if stage == "tokenizer":
+        monkeypatch.setattr(tokenizer, "save", interrupt)
+    else:
+        monkeypatch.setattr(save, stage, interrupt)
+    with pytest.raises(blow):
+        save_model(tmp_path / "model", random_model(seed=2), tokenizer)
+    assert contents(tmp_path) == before
+
+
+@pytest.fixture
+def files_end_at_8_kilobytes() -> Iterator[None]:
+    """A disk that is full: the system refuses to write a file any further."""
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, old[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, old)
+
+
+@pytest.mark.usefixtures("files_end_at_8_kilobytes")
+def test_a_full_disk_is_one_sentence_and_leaves_the_old_folder_whole(random_model: Build, tmp_path: Path) -> None:
+    save_model(tmp_path / "model", random_model(n_layers=0))
+    before = contents(tmp_path)
+    with pytest.raises(DiskError, match="the disk is full"):
+        save_model(tmp_path / "model", random_model(n_layers=2))
+    assert contents(tmp_path) == before
+
+
+def test_a_compiled_model_is_saved_under_its_own_names(random_model: Build, tmp_path: Path) -> None:
+    model = random_model(**SQUARE)
+    save_model(tmp_path / "plain", model)
+    model.decoder.blocks[0] = cast(torch.nn.Module, torch.compile(model.decoder.blocks[0], backend="eager"))
+    save_model(tmp_path / "compiled", model)
+    assert_same_weights(load_model(tmp_path / "compiled").model, load_model(tmp_path / "plain").model)
+
+
+def assert_same_weights(left: Decoder, right: Decoder) -> None:
+    ours, theirs = left.state_dict(), right.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(ours[name].dtype == theirs[name].dtype and torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, hidden ones too, with its bytes."""
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
