@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from glassformer.checkpoints import load_model, save_model
 from glassformer.config import set_dotted
 from glassformer.errors import CheckpointError
@@ -80,7 +82,7 @@ SAMPLING = (
 def load(folder: str | Path, *, device: str = "cpu") -> Pipeline:
     """Open a model folder, or the best model of a run folder. Raises CheckpointError where there is none."""
     path = model_folder(Path(folder))
-    loaded = load_model(path, device=device)
+    loaded = load_model(path, device=device, dtype=torch.float32 if device == "cpu" else None)  # the fast type there
     if loaded.tokenizer is None:
         raise CheckpointError(f"{path}: has no tokenizer.json, without which no text can be read or written")
     return Pipeline(loaded.model, loaded.tokenizer, loaded.generation, loaded.notes)

@@ -216,7 +216,7 @@ def test_learning_by_bookkeeping_equals_counting_anew(words: list[str], n_tokens
 )
 @given(texts)
 @example("\ufeffBOM")
-@example("a\u088f \u088f b")  # a letter since Unicode 17 only
+@example("a\u088f \u088f b a\u0558\u0558 1\ua7dd  \ua7dd")  # letters of Unicode 17 and 18: libraries differ
 @example("  \u0378 \n\n ")
 def test_the_fast_path_gives_the_ids_of_the_definition(pattern, build, text: str) -> None:
     tokenizer = build(pattern)
@@ -262,7 +262,7 @@ def test_the_fast_path_learns_the_merges_of_the_definition_or_none(documents: li
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-@given(texts, st.integers(0, 40))
+@given(texts | st.text(" \n\ta1.'"), st.integers(0, 12))
 def test_cutting_where_cutting_is_free_changes_no_piece(pattern: str, text: str, at: int) -> None:
     whole = [piece for window in pieces(PATTERNS[pattern], text) for piece in window]
     assert "".join(whole) == text

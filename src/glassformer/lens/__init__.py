@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from glassformer.lens.describe import Description, describe
-from glassformer.lens.explain import explain
 from glassformer.lens.explanation import Explanation
 from glassformer.lens.parts import Check, Section
 from glassformer.lens.points import Point, points
+from glassformer.lens.run import explain
 
 __all__ = ["Check", "Description", "Explanation", "Point", "Section", "describe", "explain", "points"]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from glassformer.lens.parts import Check
 from glassformer.lens.scene import Scene, exact, rounding
 
-DEPTH = 10  # whole runs round at every step: they may differ ten times as much as a single sum
+DEPTH = 50  # whole runs round at every step: two of them may differ so many times more than a single sum
 
 
 def run_checks(scene: Scene) -> list[Check]:

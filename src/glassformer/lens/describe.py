@@ -4,45 +4,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from glassformer.lens.arithmetic import Numbers
 from glassformer.lens.layout import Page
 from glassformer.lens.parts import Line, Table
+from glassformer.lens.words import in_other_words, in_words, tokenizer_in_words
 from glassformer.models import Decoder, ModelConfig
 from glassformer.nn.mlp import GATED
+from glassformer.tokenizers import Tokenizer
 
 PARTS = ("embedding", "positions", "attention", "mlp", "norms", "head")
-NAMES = {  # rows of the tables in nn -> as people write them
-    "rmsnorm": "RMSNorm",
-    "layernorm": "LayerNorm",
-    "alibi": "ALiBi",
-    "none": "no positions",
-    "relu": "ReLU",
-    "relu2": "ReLU²",
-    "gelu": "GELU",
-    "gelu_tanh": "GELU (tanh)",
-    "silu": "SiLU",
-    "swiglu": "SwiGLU",
-    "geglu": "GEGLU",
-    "geglu_tanh": "GEGLU (tanh)",
-    "reglu2": "gated ReLU²",
-}
-
-
-class Vocabulary(Protocol):
-    """What describing asks of a tokenizer."""
-
-    @property
-    def kind(self) -> str: ...
-
-    @property
-    def vocab_size(self) -> int: ...
-
-    @property
-    def special_tokens(self) -> Mapping[str, int]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +94,7 @@ class Description:
 
 def describe(
     model: Decoder,
-    tokenizer: Vocabulary | None = None,
+    tokenizer: Tokenizer | None = None,
     *,
     batch_size: int = 16,
     bytes_per_number: int | None = None,
@@ -192,52 +166,6 @@ def activations(config: ModelConfig) -> int:
     attention = versions * heads + c.n_kv_heads * c.d_value + spread + 2 * c.n_heads * c.d_value
     mlp = (4 if c.mlp in GATED else 2) * c.d_ff
     return c.n_layers * (4 * c.d_model + attention + mlp) + 2 * c.d_model + 2 * c.vocab_size
-
-
-def in_words(config: ModelConfig) -> str:
-    """The config in one line: ``decoder, 4 layers, d_model 128, 4 heads of 32, rotary, RMSNorm before, SwiGLU 352``."""
-    c = config
-    heads = f"{c.n_heads} head{'s' if c.n_heads > 1 else ''} of {c.d_head}"
-    if c.n_kv_heads != c.n_heads:
-        heads += f" ({c.n_kv_heads} key/value)"
-    if c.d_value != c.d_head:
-        heads += f", values of {c.d_value}"
-    place = {"pre": "before", "post": "after"}[c.norm_place]
-    norm = f"{NAMES.get(c.norm, c.norm)} {place}"
-    layers = f"{c.n_layers} layer{'' if c.n_layers == 1 else 's'}"
-    positions, mlp = NAMES.get(c.positions, c.positions), NAMES.get(c.mlp, c.mlp)
-    return f"{c.shape}, {layers}, d_model {c.d_model}, {heads}, {positions}, {norm}, {mlp} {c.d_ff}"
-
-
-def in_other_words(config: ModelConfig) -> Iterator[str]:
-    """The rest of the config: sizes outside the blocks, and whatever is not usual."""
-    c = config
-    tied = "shares the embedding table" if c.tied else "has its own matrix"
-    yield f"vocabulary {c.vocab_size:,}, context {c.max_len:,} tokens; the output {tied}"
-    unusual = {
-        "norms of queries and keys": c.qk_norm,
-        "norms without gain": not c.norm_gain,
-        f"a window of {c.window} tokens": c.window,
-        f"attention scores capped at {c.attention_softcap}": c.attention_softcap,
-        f"attention scale {c.attention_scale}": c.attention_scale,
-        f"logits capped at {c.logit_softcap}": c.logit_softcap,
-        f"logits times {c.logit_scale:g}": c.logit_scale != 1,
-        "embeddings times √d_model": c.embedding_scale,
-        f"a table of {c.bigram or 0:,} token pairs": c.bigram,
-        f"dropout {c.dropout:g} in training": c.dropout,
-        "biases in attention": c.attention_bias,
-        "biases in the MLP": c.mlp_bias,
-        "biases in the head": c.head_bias,
-    }
-    if any(unusual.values()):
-        yield "with " + ", ".join(text for text, is_so in unusual.items() if is_so)
-
-
-def tokenizer_in_words(tokenizer: Vocabulary) -> str:
-    """Kind and size: ``bpe tokenizer, 1,024 tokens, of which <|pad|>, <|endoftext|> are special``."""
-    special = ", ".join(sorted(tokenizer.special_tokens, key=tokenizer.special_tokens.__getitem__))
-    ending = f", of which {special} are special" if special else ""
-    return f"{tokenizer.kind} tokenizer, {tokenizer.vocab_size:,} tokens{ending}"
 
 
 def lines(description: Description) -> Iterator[Line]:

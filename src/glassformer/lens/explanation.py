@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from glassformer.errors import ConfigError, nearest
-from glassformer.lens.arithmetic import Numbers
 from glassformer.lens.layout import Page, Row, printable
 from glassformer.lens.parts import Check, Section
+from glassformer.lens.scene import Scene
 
 Format = Literal["plain", "ansi", "md"]
 
@@ -22,15 +22,15 @@ COLOURS = {"title": "1", "name": "36", "formula": "33", "ok": "32", "failed": "1
 class Explanation:
     """The walk through one prediction: its sections in order, then the checks of the whole.
 
-    `text` ends with the asking token, `model` is the config in words, and `notes` tell how to read the rest.
+    `scene` holds what was recorded and which cells are followed, `model` is the config in words, and `notes` tell how to
+    read the rest.
     """
 
-    text: str
+    scene: Scene
     model: str
     notes: tuple[str, ...]
     sections: tuple[Section, ...]
     checks: tuple[Check, ...]
-    digits: int
 
     def __getitem__(self, step: str) -> Section:
         """The section of one step: ``explanation["softmax"]``. Raises KeyError where the model has no such step."""
@@ -59,7 +59,7 @@ class Explanation:
             raise ConfigError(f"format={format!r} is not one of {', '.join(RENDERINGS)}{nearest(format, RENDERINGS)}")
         if width < NARROWEST:
             raise ConfigError(f"width={width} is too narrow for a line of arithmetic: expected {NARROWEST} or more")
-        page = Page(width, Numbers(self.digits), ascii)
+        page = Page(width, self.scene.numbers, ascii)
         return "\n".join(row.rstrip() for row in RENDERINGS[format](self, page)) + "\n"
 
     def __str__(self) -> str:
@@ -68,7 +68,7 @@ class Explanation:
     @property
     def title(self) -> str:
         """What is explained, in one line."""
-        return f"One prediction, number by number: what comes after {quote(self.text)}"
+        return f"One prediction, number by number: what comes after {quote(self.scene.text)}"
 
     @property
     def verdict(self) -> str:
@@ -89,10 +89,12 @@ def rows(explanation: Explanation, page: Page) -> Iterator[Row]:
         yield Row("")
         yield from page.sentence(f"[{number}] {section.title}: {section.says}", "title", hang="    ")
         yield from inner.arithmetic(section)
-        yield from map(inner.check, section.checks)
+        for check in section.checks:
+            yield from inner.check(check)
     yield Row("")
     yield from page.sentence(f"CHECKS OF THE WHOLE: {explanation.verdict}", "title")
-    yield from map(inner.check, explanation.checks)
+    for check in explanation.checks:
+        yield from inner.check(check)
 
 
 def plain(explanation: Explanation, page: Page) -> Iterator[str]:
@@ -132,7 +134,8 @@ def bullets(checks: Sequence[Check], page: Page) -> Iterator[str]:
     """The checks as a list."""
     if checks:
         yield ""
-    yield from (f"- {escape(page.check(check).text)}" for check in checks)
+    for check in checks:
+        yield f"- {escape(' '.join(row.text.strip() for row in page.check(check)))}"
 
 
 def escape(text: str) -> str:

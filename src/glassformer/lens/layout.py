@@ -108,19 +108,15 @@ class Page:
             columns.append(column)
         yield columns
 
-    def check(self, check: Check) -> Row:
+    def check(self, check: Check) -> Iterator[Row]:
         """``✓ label: recorded 0.2131, recomputed 0.2131, Δ 1.2e-08``."""
-        parts: list[str] = []
-        if check.recorded is not None and check.recomputed is not None:
-            parts = [
-                f"recorded {self.numbers.show(check.recorded)}",
-                f"recomputed {self.numbers.show(check.recomputed)}",
-            ]
-        parts.append(f"Δ {check.difference:.1e}" if check.difference else "Δ 0")
+        numbers = [] if check.recorded is None else [f"recorded {self.numbers.show(check.recorded)},"]
+        numbers += [] if check.recomputed is None else [f"recomputed {self.numbers.show(check.recomputed)},"]
+        difference = f"Δ {check.difference:.1e}" if check.difference else "Δ 0"
         if not check.ok:
-            parts.append(f"at most {check.tolerance:.1e} is rounding")
-        text = f"{'✓' if check.ok else '✗'} {check.label}: {', '.join(parts)}"
-        return Row(self.indent + self.spell(text), "ok" if check.ok else "failed")
+            difference += f" (rounding explains {check.tolerance:.1e})"
+        words = f"{'✓' if check.ok else '✗'} {check.label}:".split()
+        return self.fill([*words, *numbers, difference], role="ok" if check.ok else "failed", hang="  ")
 
 
 def describe_tensor(section: Section) -> Iterator[str]:

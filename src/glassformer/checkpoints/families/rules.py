@@ -66,11 +66,12 @@ def rename(theirs: str, ours: str, parts: Mapping[str, str | Sequence[str]], *, 
 
 def applying(rules: Iterable[Rule], names: Collection[str], n_layers: int) -> list[Rule]:
     """The rules, layer by layer, that name a model's parameters, each parameter once. Raises CheckpointError else."""
+    known = set(names)
     expanded = [
         concrete
         for rule in rules
         for concrete in (map(rule.at, range(n_layers)) if "{layer}" in rule.theirs else (rule,))
-        if set(concrete.ours) <= set(names)
+        if known.issuperset(concrete.ours)
     ]
     named = [name for rule in expanded for name in rule.ours]
     if sorted(named) != sorted(names):

@@ -22,7 +22,7 @@ STAGES_SAY = {  # a field of Sampling -> what its stage does
     "presence_penalty": "the logit of each token seen before loses it",
     "frequency_penalty": "the logit of each token loses it once for each time the token was seen",
     "temperature": "logits are divided by it (at 0 only the largest is kept)",
-    "top_k": "only so many of the largest are kept",
+    "top_k": "only that many of the largest are kept",
     "top_p": "the largest are kept until they hold this share",
     "min_p": "those at least this many times as likely as the likeliest are kept",
 }
@@ -111,7 +111,7 @@ def tell_stages(scene: Scene, drawn: Draw) -> Iterator[str]:
     for number, stage in enumerate(drawn.stages, start=1):
         ending = "."
         if stage.kept < left:
-            ending = f": {stage.kept:,} of {left:,} are left, which held {scene.numbers.show(stage.mass)}."
+            ending = f"; {stage.kept:,} of {left:,} are left, which held {scene.numbers.show(stage.mass)}."
         left = stage.kept
         yield f"{number}. {stage.name} = {stage.setting:g}: {STAGES_SAY.get(stage.name, 'another stage')}{ending}"
 

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,36 +14,21 @@ from glassformer.errors import ConfigError
 from glassformer.generate.loop import evaluating
 from glassformer.generate.sampling import Sampling
 from glassformer.lens.checks import run_checks
-from glassformer.lens.describe import in_words
 from glassformer.lens.explanation import Explanation
 from glassformer.lens.scene import Scene, choose
 from glassformer.lens.walk import walk
+from glassformer.lens.words import in_words
 from glassformer.models import Decoder
+from glassformer.tokenizers import Tokenizer
 from glassformer.trace import points_of, watch
 
 EVERYWHERE = ("resid_pre", "attention.out", "resid_mid", "mlp.out", "resid_post")  # seen of the other layers too
 MOST_DIGITS = 12  # float32 has seven, float64 sixteen
 
 
-class Words(Protocol):
-    """What explaining asks of a tokenizer."""
-
-    @property
-    def vocab_size(self) -> int: ...
-
-    @property
-    def eos_id(self) -> int: ...
-
-    def encode(self, text: str) -> list[int]: ...
-
-    def decode(self, ids: Iterable[int]) -> str: ...
-
-    def label(self, id: int) -> str: ...
-
-
 def explain(
     model: Decoder,
-    tokenizer: Words,
+    tokenizer: Tokenizer,
     text: str,
     *,
     layer: int = 0,
@@ -70,6 +55,8 @@ def explain(
     reading = read(tokenizer, text, config.max_len)
     refuse_foreign_ids(reading.ids, config.vocab_size)
     layer = choose("layer", layer, config.n_layers, "the model")
+    head = choose("head", head, config.n_heads, "each layer")
+    channel = choose("channel", channel, config.d_model, "the model")
     position = choose("position", position, len(reading.ids), "the text")
     taps, plain = record(model, reading.ids, layer)
     seen_ids = reading.all_ids[: len(reading.all_ids) - len(reading.ids) + position + 1]
@@ -84,9 +71,9 @@ def explain(
         label_of=lambda token: tokenizer.label(token) if token < tokenizer.vocab_size else f"<no token {token}>",
         n_tokens=min(config.vocab_size, tokenizer.vocab_size),
         layer=layer,
-        head=choose("head", head, config.n_heads, "each layer"),
+        head=head,
         position=position,
-        channel=choose("channel", channel, config.d_model, "the model"),
+        channel=channel,
         sampling=sampling or Sampling(),
         seed=seed,
         step=step,
@@ -111,12 +98,11 @@ def tell(scene: Scene) -> Explanation:
     """The explanation of a recorded run: it depends on what was recorded and on the weights alone."""
     with evaluating(scene.model):
         return Explanation(
-            text=scene.text,
+            scene=scene,
             model=in_words(scene.config),
             notes=(*scene.notes, *introduction(scene)),
             sections=tuple(walk(scene)),
             checks=tuple(run_checks(scene)),
-            digits=scene.digits,
         )
 
 
@@ -128,7 +114,7 @@ class Reading(NamedTuple):
     notes: tuple[str, ...]
 
 
-def read(tokenizer: Words, text: str, max_len: int) -> Reading:
+def read(tokenizer: Tokenizer, text: str, max_len: int) -> Reading:
     """The last `max_len` tokens of a text; of an empty text, the eos token, behind which a document begins."""
     ids = tokenizer.encode(text)
     if not ids:
