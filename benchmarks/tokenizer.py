@@ -38,6 +38,7 @@ Times = dict[str, list[float]]
 
 
 def main() -> None:
+    """Print everything."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument(
         "folder", type=Path, nargs="?", default=Path("../shared/data/novels"), help="folder of .txt files"
@@ -133,10 +134,9 @@ def encode_rounds(ours: BytePairTokenizer, texts: list[str], rounds: int) -> Tim
 
 
 def same_ids(one: Sequence[Any], other: Sequence[Any]) -> bool:
-    return all(
-        np.array_equal(np.asarray(getattr(a, "ids", a)), np.asarray(getattr(b, "ids", b)))
-        for a, b in zip(one, other, strict=True)
-    )
+    """Whether two tools gave each text the same ids, whatever they hold them in."""
+    pairs = zip(one, other, strict=True)
+    return all(np.array_equal(np.asarray(getattr(a, "ids", a)), np.asarray(getattr(b, "ids", b))) for a, b in pairs)
 
 
 def take_turns(
@@ -159,6 +159,7 @@ def take_turns(
 
 
 def report(title: str, times: Times, megabytes: float, baseline: str) -> None:
+    """One line for each way: median time, rate, and the ratio to the peers with its range over the rounds."""
     print(f"\n{title}")
     for name, seconds in times.items():
         median = statistics.median(seconds)

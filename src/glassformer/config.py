@@ -44,7 +44,9 @@ class Config(BaseModel):
 
     def yaml(self) -> str:
         """Every field written out, in the order in which the class declares them."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        # Unicode's other line ends would be read back as spaces; PyYAML escapes them only where it escapes all but ASCII.
+        readable = not any(line_end in self.model_dump_json() for line_end in "\x85\u2028\u2029")
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=readable)
 
 
 def read_mapping(path: Path) -> dict[str, Any]:

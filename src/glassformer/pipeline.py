@@ -16,7 +16,7 @@ from glassformer.generate import Generation, TextCompletion, generate_text, stre
 from glassformer.lens import Description, Explanation, describe, explain
 from glassformer.models import Decoder
 from glassformer.tokenizers import Token, Tokenizer
-from glassformer.training import Screen, Silence, train_run
+from glassformer.training import Screen, Silence, choose_device, train_run
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,11 @@ SAMPLING = (
 
 
 def load(folder: str | Path, *, device: str = "cpu") -> Pipeline:
-    """Open a model folder, or the best model of a run folder. Raises CheckpointError where there is none."""
+    """Open a model folder, or the best model of a run folder. Raises CheckpointError where there is none, ConfigError for a
+    device that cannot be used."""
     path = model_folder(Path(folder))
-    loaded = load_model(path, device=device, dtype=torch.float32 if device == "cpu" else None)  # the fast type there
+    place = choose_device(device)
+    loaded = load_model(path, device=place, dtype=torch.float32 if place.type == "cpu" else None)  # the fast type there
     if loaded.tokenizer is None:
         raise CheckpointError(f"{path}: has no tokenizer.json, without which no text can be read or written")
     return Pipeline(loaded.model, loaded.tokenizer, loaded.generation, loaded.notes)

@@ -114,6 +114,16 @@ def test_yaml_and_back_is_the_same_config(tmp_path_factory, size, rate, name, sp
     assert Bicycle.read(path) == config
 
 
+@pytest.mark.parametrize(
+    "name", ["é ü 字", "a\x85b", "\u2028", "tab\t", "a\r\nb", "\ufeff", "no", "1e-4", "null", "# x", " x "]
+)
+def test_yaml_keeps_strange_names_and_shows_readable_ones(tmp_path, name):
+    config = Bicycle(name=name)
+    (tmp_path / "ride.yaml").write_text(config.yaml(), encoding="utf-8")
+    assert Bicycle.read(tmp_path / "ride.yaml") == config
+    assert ("字" in config.yaml()) == ("字" in name)
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_survive_yaml_and_json_and_write_out_every_field(tmp_path, name):
     config = ModelConfig(vocab_size=300, **preset(name))

@@ -19,7 +19,7 @@ from glassformer.tokenizers.fast import learn_merges_fast
 from glassformer.tokenizers.pairs import MergeTable, extend_vocab, first_vocab, learn_merges
 from glassformer.tokenizers.patterns import PATTERNS, last_cut, next_cut, pieces
 from glassformer.tokenizers.schema import BYTE_ORDER, SpecialTokens
-from glassformer.tokenizers.settled import settled, unsettled_places
+from glassformer.tokenizers.settled import FIRST_GAP, settled, unsettled_places
 
 CORPUS = (
     "the newest of the oldest towns is the most creative one, isn't it? It's 2024: they'll say WE'VE seen 1234567 of them.\n"
@@ -275,4 +275,5 @@ def test_cutting_where_cutting_is_free_changes_no_piece(pattern: str, text: str,
 
 @given(texts)
 def test_unsettled_characters_are_found(text: str) -> None:
+    assert settled().argmin() == FIRST_GAP
     assert unsettled_places(text) == [at for at, character in enumerate(text) if not settled()[ord(character)]]

@@ -141,7 +141,9 @@ def read_gpt2() -> tuple[Tokenizer, Any]:
     )
     other.train_from_iterator([CORPUS], trainer)
     with tempfile.TemporaryDirectory() as folder:
-        other.save(f"{folder}/tokenizer.json")
+        content = json.loads(other.to_str())
+        del content["pre_tokenizer"]["use_regex"]  # GPT-2's own file is older than this key
+        (Path(folder) / "tokenizer.json").write_text(json.dumps(content))
         ours = load_tokenizer(Path(folder))
     assert ours.eos_id == 0
     return ours, other

@@ -13,7 +13,7 @@ from glassformer.tokenizers import BytePairTokenizer, Merge
 from glassformer.tokenizers.bpe import usual_vocab_size
 from glassformer.tokenizers.fast import load_gigatoken
 from glassformer.tokenizers.pairs import MergeTable, extend_vocab, first_vocab
-from glassformer.tokenizers.patterns import PATTERNS, compiled
+from glassformer.tokenizers.patterns import PATTERNS, compiled, pieces
 
 WORDS = ["newest", "oldest", "creative"]
 LONG = {"letters": "a", "spaces": " ", "lines": "\n", "emoji": "😀", "unlike letters": "etaoinshrdlu"}
@@ -43,8 +43,8 @@ def test_equally_frequent_pairs_merge_in_the_order_of_their_ids() -> None:
 
 def test_merges_never_reach_across_pieces_or_documents() -> None:
     assert BytePairTokenizer.train(["ab", "ab", "ab"]).merges == [(b"a", b"b")]
-    pieces = [token.piece for token in BytePairTokenizer.train(["to be, or to be " * 9]).tokens("to be, to be")]
-    assert pieces == [b"to", b" be", b",", b" to", b" be"]
+    tokens = BytePairTokenizer.train(["to be, or to be " * 9]).tokens("to be, to be")
+    assert [token.piece for token in tokens] == [b"to", b" be", b",", b" to", b" be"]
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,17 @@ def test_merges_never_reach_across_pieces_or_documents() -> None:
 )
 def test_patterns_cut_as_their_models_do(pattern: str, expected: list[str]) -> None:
     assert compiled(PATTERNS[pattern]).findall("It's 12345 (foo).\n\n  x'LL \n ") == expected
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_long_texts_are_cut_into_windows_without_a_trace(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "It's 12345 (foo).\n\n  x'LL \n  and  so on ,  a\t b   " * 5
+    whole = compiled(PATTERNS[pattern]).findall(text)
+    for window in range(1, 40):
+        monkeypatch.setattr("glassformer.tokenizers.patterns.WINDOW", window)
+        windows = list(pieces(PATTERNS[pattern], text))
+        assert len(windows) > 3
+        assert [piece for window in windows for piece in window] == whole
 
 
 def test_a_size_out_of_reach_is_refused_with_the_size_in_reach() -> None:

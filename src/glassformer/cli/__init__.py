@@ -7,32 +7,33 @@ import sys
 
 from glassformer.errors import FAILED, USAGE, GlassformerError
 
+STOPPED = 128 + 2  # what shells report of a program that Ctrl-C has ended
+
 
 def main() -> None:
     """Run the command of ``sys.argv`` and leave with its exit code; a user's mistake is one sentence, not a traceback."""
+    from typer import Abort, Exit
+    from typer.main import get_command
+
     from glassformer.cli.app import app
 
-    sys.argv[1:] = [with_dashes(argument) for argument in sys.argv[1:]]
+    command = get_command(app)
     try:
-        app(standalone_mode=False)
+        with command.make_context("glassformer", sys.argv[1:] or ["--help"]) as context:
+            command.invoke(context)
+            sys.stdout.flush()  # where a reader that has gone is still noticed in here
+    except Exit as wish:
+        sys.exit(wish.exit_code)
     except GlassformerError as error:
         leave(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        leave("stopped", 128 + 2)
+    except (KeyboardInterrupt, Abort):
+        leave("stopped", STOPPED)
     except BrokenPipeError:  # the reader of our output has gone, as `head` does; that is no failure of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         if not is_usage(error):
             raise
         leave(describe_usage(error), USAGE)
-
-
-def with_dashes(argument: str) -> str:
-    """``--max_steps=9`` as ``--max-steps=9``: flags may be written either way."""
-    if not argument.startswith("--"):
-        return argument
-    name, equals, value = argument.partition("=")
-    return name.replace("_", "-") + equals + value
 
 
 def is_usage(error: Exception) -> bool:

@@ -6,13 +6,18 @@ import typer
 
 from glassformer.cli import explain, generate, info, tokenizer, tokens, train
 
+
+def with_dashes(name: str) -> str:
+    """``max_steps`` as ``max-steps``: names of flags may be written either way."""
+    return name.replace("_", "-")
+
+
 app = typer.Typer(
     name="glassformer",
     help="Train, run and see through transformers: any shape, your data, your laptop, then your cluster.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": with_dashes},
     rich_markup_mode=None,
 )
 

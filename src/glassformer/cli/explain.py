@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
@@ -50,4 +50,5 @@ def explain(
         seed=seed,
     )
     colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    print(explanation.render(format or ("ansi" if colours else "plain"), ascii=ascii))
+    chosen: Any = format or ("ansi" if colours else "plain")  # any other name is refused there
+    print(explanation.render(chosen, ascii=ascii))

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
+from glassformer.cli.standard_input import is_piped, read_standard_input
+
 if TYPE_CHECKING:
     from glassformer.pipeline import Pipeline
 
@@ -74,7 +76,7 @@ def generate(
     if prompts is not None:
         answer_file(pipe, prompts, settings)
         return
-    text = sys.stdin.read() if prompt == "-" or (prompt is None and not sys.stdin.isatty()) else prompt or ""
+    text = read_standard_input() if prompt == "-" or (prompt is None and is_piped()) else prompt or ""
     if stream and num_samples == 1:
         write_stream(pipe, text, settings)
         return
@@ -88,8 +90,10 @@ def generate(
 
 def write_stream(pipe: Pipeline, prompt: str, settings: dict[str, Any]) -> None:
     """Print the prompt and then each piece as soon as it is certain."""
-    print(prompt, end="", flush=True)
-    for piece in pipe.stream(prompt, on_note=lambda note: warn([note]), **settings):
+    pieces = pipe.stream(prompt, on_note=lambda note: warn([note]), **settings)
+    first = next(pieces, "")  # before anything is printed, so that a mistake is told instead of a text
+    print(prompt + first, end="", flush=True)
+    for piece in pieces:
         print(piece, end="", flush=True)
     print()
 
@@ -119,9 +123,12 @@ def read_prompts(path: Path) -> list[str]:
     asked: list[str] = []
     for number, line in enumerate(lines, start=1):
         try:
-            asked.append(json.loads(line)["prompt"])
+            prompt = json.loads(line)["prompt"]
         except (ValueError, KeyError, TypeError):
-            raise DataError(f'{path}:{number}: expected a JSON object with a "prompt"') from None
+            prompt = None
+        if not isinstance(prompt, str):
+            raise DataError(f'{path}:{number}: expected a JSON object with a "prompt" that is text')
+        asked.append(prompt)
     return asked
 
 

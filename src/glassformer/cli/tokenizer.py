@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option, Typer
 
+from glassformer.cli.standard_input import read_standard_input
+
 if TYPE_CHECKING:
     from glassformer.tokenizers import Tokenizer
 
-app = Typer(help="Train a tokenizer on files, encode, decode, inspect.", no_args_is_help=True, rich_markup_mode=None)
+app = Typer(help="Train a tokenizer on files, encode, decode, inspect.", rich_markup_mode=None)
 
 
 @app.command("train")
@@ -41,7 +43,7 @@ def train(
         kind,
         texts,
         vocab_size=vocab_size,
-        pattern=pattern,
+        pattern=pattern,  # type: ignore[arg-type]  # any other name is refused there
         special_tokens=special_tokens or (),
     )
     made.save(out_dir)
@@ -60,7 +62,7 @@ def encode(
     ] = "text",
 ) -> None:
     """Print the ids of a text, separated by spaces."""
-    wanted = sys.stdin.read() if text == "-" else text
+    wanted = read_standard_input() if text == "-" else text
     print(*open_tokenizer(tokenizer).encode(wanted, special=special_choice(special)))
 
 
@@ -72,7 +74,7 @@ def decode(
     """Print the text of some ids."""
     from glassformer.errors import ConfigError
 
-    words = ids or sys.stdin.read().split()
+    words = ids or read_standard_input().split()
     numbers: list[int] = []
     for word in words:
         if not word.isdecimal():

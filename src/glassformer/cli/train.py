@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +16,7 @@ def train(
     sources: Annotated[
         list[str] | None,
         Argument(
-            help="Text, JSONL, CSV, TSV or Parquet files (also .gz, .zst), folders, globs, - for standard input, or a recipe.yaml."
+            help="Text, JSONL, CSV, TSV, Parquet (also .gz, .zst), folders, globs, - for standard input, or a recipe.yaml."
         ),
     ] = None,
     out_dir: Annotated[
@@ -166,14 +167,12 @@ def train(
 def run(wishes: dict[str, Any], out_dir: Path | None, minutes: float) -> None:
     """Train, and tell the commands that come next."""
     from glassformer.errors import ConfigError
+    from glassformer.training import check_wishes, screen_for, train_run
 
-    sources = (wishes.get("data") or {}).get("sources")
+    sources = (check_wishes(wishes).get("data") or {}).get("sources")
     if not sources:
         raise ConfigError("nothing to train on: name a file, a folder or -, or use --demo")
-    folder = out_dir or Path("runs") / name_of(sources if isinstance(sources, str) else sources[0])
-
-    from glassformer.training import screen_for, train_run
-
+    folder = out_dir or Path("runs") / name_of(sources[0])
     train_run(wishes, folder, minutes=minutes, screen=screen_for(sys.stderr))
     print(f"glassformer generate {folder} -p 'Once upon a time'")
     print(f"glassformer explain {folder} 'Once upon a time'")
@@ -189,11 +188,11 @@ def tokenizer_wish(asked: str | None) -> dict[str, Any]:
 
 
 def name_of(source: str) -> str:
-    """The name of a run on this source: ``my.txt.gz`` gives ``my``."""
+    """The name of a run on this source: ``my.txt.gz`` gives ``my``, and so does ``my/*.txt``."""
     if source == "-":
         return "stdin"
-    name = source.removeprefix("demo:").rstrip("/*?")
-    return Path(name).name.split(".")[0] or "run"
+    plain = [part for part in Path(source.removeprefix("demo:")).parts if not glob.has_magic(part)]
+    return (plain[-1] if plain else "").strip("/").split(".")[0] or "run"
 
 
 def show_keys() -> None:

@@ -121,7 +121,8 @@ class Page:
 
 def describe_tensor(section: Section) -> Iterator[str]:
     """The shape of a section's tensor with the names of its axes, and the cell that is followed."""
-    yield "(" + ", ".join(f"{axis}={size}" for axis, size in zip(section.axes, section.shape, strict=True)) + ")"
+    sizes = zip(section.axes, section.shape, strict=True)
+    yield "(" + ", ".join("1" if axis == "1" else f"{axis}={size}" for axis, size in sizes) + ")"
     if section.cell:
         yield f"cell [{', '.join(map(str, section.cell))}]"
 

@@ -83,7 +83,7 @@ class Scene:
         if len(self.ids) <= LISTED_KEYS:
             return list(range(len(self.ids)))
         weights = self.row(self.here("attention.pattern"), self.head, self.position)
-        return sorted(weights.topk(LISTED_KEYS).indices.tolist())
+        return sorted(weights.argsort(descending=True, stable=True)[:LISTED_KEYS].tolist())
 
     @property
     def last_stream(self) -> str:

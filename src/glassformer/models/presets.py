@@ -16,7 +16,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {"d_model": 16, "n_layers": 2, "n_heads": 2, "max_len": 64},
     "small": {"d_model": 256, "n_layers": 6, "n_heads": 8, "max_len": 256},
     # Whatever trains fastest, expressible by a public family or not.
-    "fastest": {"n_layers": 2, "bigram": 16_384, "mlp": "relu2", "norm_gain": False},
+    "fastest": {"n_layers": 2, "bigram": 16_384},
     # Radford et al. 2019, the smallest of the four.
     "gpt2": {
         **LAYERNORM,

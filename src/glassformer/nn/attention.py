@@ -10,8 +10,10 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from glassformer.nn.cache import Cache
-from glassformer.nn.positions import Place
+from glassformer.nn.norms import RMSNorm
+from glassformer.nn.positions import Place, Rotation, Turn
 from glassformer.ops import attention as ops
+from glassformer.ops import fused
 from glassformer.trace import tap, watched
 
 
@@ -65,9 +67,7 @@ class Attention(nn.Module):
         q = self.q_proj(x).unflatten(-1, (self.n_heads, self.d_head))
         k = self.k_proj(x).unflatten(-1, (self.n_kv_heads, self.d_head))
         v = self.v_proj(x).unflatten(-1, (self.n_kv_heads, self.d_value)).transpose(1, 2)
-        if self.q_norm is not None and self.k_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
-        q, k = place.turn(q.transpose(1, 2)), place.turn(k.transpose(1, 2))
+        q, k = normed_and_turned(q, self.q_norm, place.turn), normed_and_turned(k, self.k_norm, place.turn)
         return tap(self, "q", q), tap(self, "k", k), tap(self, "v", v)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, place: Place) -> Tensor:
@@ -92,3 +92,18 @@ class Attention(nn.Module):
         masked = tap(self, "masked", scores.masked_fill(rule.ne(0), -math.inf))
         pattern = tap(self, "pattern", ops.softmax(masked))
         return nn.functional.dropout(pattern, self.dropout, self.training) @ ops.spread(v, self.n_heads)
+
+
+def normed_and_turned(x: Tensor, norm: nn.Module | None, turn: Turn) -> Tensor:
+    """Each head normalised where there is a norm for it, then turned. B T H K to B H T K."""
+    if (
+        isinstance(norm, RMSNorm)
+        and norm.weight is not None
+        and norm.bias is None
+        and isinstance(turn, Rotation)
+        and turn.cos.shape[0] == 1
+        and not watched(norm, *norm.points)
+        and fused.usable(x)
+    ):
+        return fused.norm_turn(x, norm.weight, turn.cos[0, 0], turn.sin[0, 0], norm.eps)
+    return turn((x if norm is None else norm(x)).transpose(1, 2))

@@ -25,8 +25,8 @@ def gpt2(model: nn.Module, n_layers: int) -> None:
 
 
 def modern(model: nn.Module, n_layers: int) -> None:
-    """Matrices uniform with deviation 1/sqrt(fan-in), writers and output head zero, so that every block begins as the
-    identity and the first prediction is uniform (Yang et al. 2022; Zhang et al. 2019)."""
+    """Matrices uniform with deviation 1/sqrt(fan-in), embeddings of deviation 1, and the writers into the residual stream
+    zero, so that every block begins as the identity (Zhang et al. 2019)."""
     for module in model.modules():
         if isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight)
@@ -69,6 +69,9 @@ def writers(model: nn.Module) -> list[nn.Linear]:
 def initialise(model: nn.Module, scheme: str, n_layers: int) -> None:
     """Fill every weight of `model` by the named scheme."""
     INITS[scheme](model, n_layers)
+    for name, module in model.named_modules():
+        if name.endswith("bigram") and isinstance(module, nn.Embedding):
+            nn.init.zeros_(module.weight)  # what a pair adds to its token is learnt; at random it would only be noise
 
 
 INITS: dict[str, Callable[[nn.Module, int], None]] = {"gpt2": gpt2, "modern": modern, "xavier": xavier}

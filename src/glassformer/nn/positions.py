@@ -7,7 +7,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +62,17 @@ class Learned(Positions):
         return self.table(at.clamp(min=0))
 
 
+@dataclass(frozen=True)
+class Rotation:
+    """What turns queries and keys: the cosine and sine of each pair's angle, B|1 1 T K/2."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return rotary.rotate(x, self.cos, self.sin)
+
+
 class Rotary(Positions):
     """Queries and keys turned by angles that grow with position (Su et al. 2021), so that scores see distance alone."""
 
@@ -85,7 +95,7 @@ class Rotary(Positions):
         # No buffer: its digits would be lost with those of the weights when a model is cast to bfloat16.
         frequency = rotary.frequencies(self.d_head, self.base, at.device)
         cos, sin = rotary.rotation(at, self.scaling(frequency) if self.scaling else frequency, dtype)
-        return partial(rotary.rotate, cos=cos, sin=sin)
+        return Rotation(cos, sin)
 
 
 class Alibi(Positions):

@@ -142,7 +142,7 @@ class Tokenizer(ABC):
 
     def decode_bytes(self, ids: Iterable[int], skip_special: bool = False) -> bytes:
         """The exact bytes of `ids`; special tokens as their text. Raises TokenizerError for an id out of range."""
-        ids = list(ids)
+        ids = list(map(int, ids))
         if ids and not 0 <= min(ids) <= max(ids) < self.vocab_size:
             wrong = next(i for i in ids if not 0 <= i < self.vocab_size)
             raise TokenizerError(

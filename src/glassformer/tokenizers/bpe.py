@@ -221,9 +221,9 @@ def read_merge(merge: Any) -> tuple[bytes, bytes]:
 def pattern_of(file: TokenizerFile) -> str:
     """The name of the pattern that a file's pre_tokenizer applies."""
     cut = file.pre_tokenizer
-    if cut == schema.byte_level(use_regex=True) | {"trim_offsets": cut.get("trim_offsets")}:
-        return "gpt2"
     match cut:
+        case {"type": "ByteLevel", "add_prefix_space": False} if cut.get("use_regex", True):  # older files leave it out
+            return "gpt2"
         case {
             "type": "Sequence",
             "pretokenizers": [

@@ -45,7 +45,7 @@ def pieces(pattern: str, text: str) -> Iterator[list[str]]:
     start = 0
     while start < len(text):
         end = next_cut(text, start + WINDOW)
-        yield find(text, start, end) if end == len(text) else find(text[start:end])
+        yield find(text[start:end])
         start = end
 
 

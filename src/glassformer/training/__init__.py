@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from glassformer.training.log import Screen, Silence
+from glassformer.training.machine import choose_device
 from glassformer.training.recipe import Recipe
 from glassformer.training.run import train_run
 from glassformer.training.screen import screen_for
+from glassformer.training.wishes import check_wishes
 
-__all__ = ["Recipe", "Screen", "Silence", "screen_for", "train_run"]
+__all__ = ["Recipe", "Screen", "Silence", "check_wishes", "choose_device", "screen_for", "train_run"]

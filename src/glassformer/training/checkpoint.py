@@ -52,8 +52,11 @@ class Checkpoints:
             (draft / "state.json").write_text(json.dumps({**asdict(state), "data": data}, indent=1), encoding="utf-8")
             digests = {file.name: sha256(file) for file in sorted(draft.iterdir())}
             (draft / MANIFEST).write_text(json.dumps(digests, indent=1), encoding="utf-8")
-        for old in self.found()[self.keep :]:
-            shutil.rmtree(old, ignore_errors=True)
+        # What bears a higher number was damaged when the run went back to an earlier step; it must crowd out nothing.
+        kept = [found for found in self.found() if found.name <= path.name][: self.keep]
+        for other in self.found():
+            if other not in kept:
+                shutil.rmtree(other, ignore_errors=True)
         return path
 
     def found(self) -> list[Path]:
@@ -61,9 +64,12 @@ class Checkpoints:
         return sorted(self.folder.glob("step-*"), reverse=True)
 
     def sweep(self) -> None:
-        """Delete what an interrupted save left behind."""
-        for leftover in self.folder.glob(f"{TEMPORARY}*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        """Delete what saves that were interrupted left behind in the run folder."""
+        for leftover in list(self.folder.parent.rglob(f"{TEMPORARY}*")):
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
 
     def newest_sound(self, note: Callable[[str], None]) -> Path | None:
         """The newest checkpoint whose every byte is as it was written; each damaged one is said and passed over.
@@ -88,9 +94,11 @@ def damage(path: Path) -> str | None:
         for name, digest in digests.items():
             if sha256(path / name) != digest:
                 return f"{name} has changed since it was written"
-    except (OSError, ValueError, AttributeError) as error:
-        return f"{MANIFEST}: {error}" if isinstance(error, ValueError | AttributeError) else str(error)
-    return None
+    except OSError as error:
+        return f"{Path(error.filename or MANIFEST).name}: {error.strerror}"
+    except (ValueError, AttributeError) as error:
+        return f"{MANIFEST} cannot be read ({error})"
+    return None if "state.json" in digests else f"{MANIFEST} does not list its files"
 
 
 def restore(

@@ -8,18 +8,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-SECONDS_THAT_PAY = 900.0  # compiling costs 30 to 80 s cold and gains about a tenth to a half
 
-
-def compiled(
-    model: nn.Module, mode: str, expected_seconds: float | None, note: Callable[[str], None]
-) -> Callable[[Tensor], Tensor]:
-    """The model as a function of ids, compiled when `mode` is "yes", or "auto" and the run is long enough.
+def compiled(model: nn.Module, mode: str, note: Callable[[str], None]) -> Callable[[Tensor], Tensor]:
+    """The model as a function of ids, compiled when `mode` is "yes".
 
     The first call compiles; should that fail, `note` is told why and the plain model goes on.
     """
-    long_enough = expected_seconds is not None and expected_seconds >= SECONDS_THAT_PAY
-    if mode == "no" or (mode == "auto" and not long_enough):
+    if mode != "yes":
         return model
     note("compiling the model; the first step takes up to a minute or so")
     return Fallback(model, note)
@@ -31,7 +26,7 @@ class Fallback:
     def __init__(self, model: nn.Module, note: Callable[[str], None]) -> None:
         self.plain = model
         self.note = note
-        self.current: Callable[[Tensor], Tensor] = torch.compile(model)
+        self.current: Callable[[Tensor], Tensor] = model
         self.proven = False
 
     def __call__(self, ids: Tensor) -> Tensor:
@@ -39,6 +34,7 @@ class Fallback:
             return self.current(ids)
         logging.getLogger("torch._inductor").setLevel(logging.ERROR)
         try:
+            self.current = torch.compile(self.plain)
             logits = self.current(ids)
         except (
             Exception

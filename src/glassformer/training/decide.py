@@ -111,8 +111,8 @@ def choose_loop(decisions: Decisions, config: ModelConfig, n_tokens: int, minute
     portions = int(decisions.get("loop.grad_accum") or 1)
     if int(batch) % portions:
         raise ConfigError(f"loop.batch_size={batch} does not divide into loop.grad_accum={portions} portions")
+    seconds = seconds_per_step(config, int(batch), device)
     if decisions.get("loop.steps") is None:
-        seconds = seconds_per_step(config, int(batch), device)
         fits = int(60 * minutes / seconds)
         enough = max(100, int(MOST_EPOCHS * n_tokens / (int(batch) * config.max_len)))
         steps = max(20, min(fits, enough))
@@ -126,9 +126,15 @@ def choose_loop(decisions: Decisions, config: ModelConfig, n_tokens: int, minute
     decisions.choose("loop.sample_every", max(1, min(steps, max(50, steps // 4))), "four times in the run")
     decisions.choose("loop.save_every", int(decisions.get("loop.eval_every")), "as often as it is evaluated")
     decisions.choose("loop.log_every", max(1, steps // 100), "a hundred lines of log")
+    if decisions.get("loop.compile") in (None, "auto"):
+        set_dotted(decisions.wishes, "loop.compile", None)
+        pays = steps * seconds >= SECONDS_THAT_PAY
+        reason = f"compiling takes about a minute, and the steps {steps * seconds / 60:.0f}"
+        decisions.choose("loop.compile", "yes" if pays else "no", reason)
 
 
 MOST_EPOCHS = 30  # beyond it small models on small texts only memorise
+SECONDS_THAT_PAY = 900.0  # compiling costs 30 to 80 s cold and gains about a tenth to a half
 
 
 def seconds_per_step(config: ModelConfig, batch: int, device: torch.device) -> float:

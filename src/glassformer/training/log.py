@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, Protocol
 
+from glassformer.files import explained, whole_file
 from glassformer.training.decide import Choice
 
 
@@ -56,11 +57,12 @@ class Log:
     def resume(self, step: int) -> None:
         """Forget what was written after `step`, since those steps will be taken again."""
         kept = [row for row in self.rows() if row["step"] <= step]
-        self.path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        with whole_file(self.path) as path:
+            path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
 
     def write(self, row: dict[str, Any]) -> None:
-        """Append one row."""
-        with self.path.open("a", encoding="utf-8") as file:
+        """Append one row. Raises DiskError."""
+        with explained(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
     def rows(self) -> list[dict[str, Any]]:

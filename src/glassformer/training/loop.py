@@ -41,7 +41,7 @@ class Services:
 
     evaluate: Callable[[], Score]
     sample: Callable[[], str]
-    save_checkpoint: Callable[[State], None]
+    save_checkpoint: Callable[[State], bool]
     save_best: Callable[[Score], None]
     stop_requested: Callable[[], bool]
     log: Log
@@ -80,28 +80,29 @@ def train_loop(
         state.step += 1
         meter.tick()
         if due(state.step, loop.log_every, loop.steps):
-            row = {"step": state.step, "epoch": batches.epoch(state.step, loop.batch_size), "loss": loss, "lr": share}
-            row |= {"grad_norm": norm, **meter.row()}
+            row = {"step": state.step, "epoch": batches.epoch(state.step, loop.batch_size), "loss": loss}
+            row |= {"lr": share * recipe.optimiser.lr, "grad_norm": norm, **meter.row()}
             services.log.write(row)
             services.screen.step(row)
         if due(state.step, loop.eval_every, loop.steps):
             report(services.evaluate(), loss, state, services)
             model.train()
-        if state.step % loop.sample_every == 0 and state.step < loop.steps:
-            services.screen.sample(state.step, services.sample())
-            model.train()
-        stop = services.stop_requested()
-        if stop or (state.step % loop.save_every == 0 and state.step < loop.steps):
-            services.save_checkpoint(state)
-        if stop:
-            raise Interrupted(
-                f"stopped after step {state.step:,} of {loop.steps:,}; the same command goes on from there"
-            )
         if loop.early_stop is not None and state.worse >= loop.early_stop:
             services.screen.note(
                 f"stopped early: no better for {state.worse} evaluations; best was step {state.best_step:,}"
             )
             return
+        if state.step % loop.sample_every == 0 and state.step < loop.steps:
+            services.screen.sample(state.step, services.sample())
+            model.train()
+        stop = services.stop_requested()
+        if stop or (state.step % loop.save_every == 0 and state.step < loop.steps):
+            saved = services.save_checkpoint(state)
+            if stop:
+                place = "there" if saved else "the last checkpoint that could be saved"
+                raise Interrupted(
+                    f"stopped after step {state.step:,} of {loop.steps:,}; the same command goes on from {place}"
+                )
 
 
 def accumulate_gradients(
@@ -159,8 +160,8 @@ def report(score: Score, loss: float, state: State, services: Services) -> None:
 def not_a_number(loss: float, state: State) -> GlassformerError:
     """What to say when training has diverged."""
     return GlassformerError(
-        f"the loss became {loss} at step {state.step + 1:,}; the weights were not touched by it. "
-        "Lower optimiser.lr or set optimiser.grad_clip=1.0 and run again"
+        f"the loss became {loss} at step {state.step + 1:,}; the weights were not touched by it; "
+        "lower optimiser.lr or set optimiser.grad_clip=1.0, and train into another --out-dir"
     )
 
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 import torch
 
 from glassformer.errors import ConfigError
 
 
-def choose_device(wishes: Mapping[str, Any]) -> torch.device:
-    """The device asked for, or the best there is."""
-    name = str((wishes.get("loop") or {}).get("device") or "auto")
+def choose_device(name: str) -> torch.device:
+    """The device of that name, for "auto" the best there is. Raises ConfigError where it cannot be used."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -27,11 +25,10 @@ def choose_device(wishes: Mapping[str, Any]) -> torch.device:
     return device
 
 
-def set_threads(wishes: Mapping[str, Any]) -> None:
+def set_threads(threads: int | None) -> None:
     """As many threads as asked for; torch's own choice otherwise."""
-    threads = (wishes.get("loop") or {}).get("threads")
     if threads is not None:
-        torch.set_num_threads(int(threads))
+        torch.set_num_threads(threads)
 
 
 @contextmanager

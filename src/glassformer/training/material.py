@@ -59,7 +59,8 @@ def tokenize(parts: Split, tokenizer: Tokenizer) -> Material:
         return np.concatenate(arrays).astype(dtype)
 
     train, validation = encode(parts.train), encode(parts.validation)
-    if len(train) < 2:
-        raise DataError(f"the training text has {len(train)} tokens, at least 2 are needed; add text")
+    for name, array in (("training", train), ("validation", validation)):
+        if len(array) < 2:
+            raise DataError(f"the {name} text has {len(array)} of the 2 tokens it needs at least; add text")
     digest = hashlib.sha256(train.tobytes() + b"|" + validation.tobytes()).hexdigest()
     return Material(tokenizer, train, validation, sum(len(d.text.encode()) for d in parts.validation), digest)

@@ -24,20 +24,25 @@ POLAR_EXPRESS = (
 SAFETY = 1.01  # keeps rounding from pushing a singular value out of the interval in which a step converges
 
 
-def orthogonalise(matrices: Tensor) -> Tensor:
-    """The nearest semi-orthogonal matrix to each of a stack: U Vᵀ of its singular value decomposition, to about 1 %.
+def orthogonalise(matrices: Tensor, steps: int = len(POLAR_EXPRESS)) -> Tensor:
+    """The nearest semi-orthogonal matrix to each of a stack: U Vᵀ of its singular value decomposition, approximately.
 
-    matrices: N R C with R <= C. The iteration runs on the small Gram matrices G = X Xᵀ (R R): since every step multiplies
-    X from the left by a polynomial of G, the product of those polynomials is built first and applied to X once.
+    matrices: N R C with R <= C. Where C is much larger, the iteration runs on the small Gram matrix G = X Xᵀ (R R): each
+    step multiplies X from the left by a polynomial of G, so their product is built first and meets X once.
     """
     x = matrices / (matrices.norm(dim=(-2, -1), keepdim=True) * SAFETY + 1e-7)
-    gram = x @ x.mT
-    eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-    product: Tensor | None = None
-    for a, b, c in POLAR_EXPRESS:
-        step = torch.baddbmm(b * gram, gram, gram, alpha=c).add_(eye, alpha=a)
+    if x.shape[-1] < 2 * x.shape[-2]:
+        for a, b, c in POLAR_EXPRESS[:steps]:
+            gram = x @ x.mT
+            x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+        return x
+    gram, product = x @ x.mT, None
+    for number, (a, b, c) in enumerate(POLAR_EXPRESS[:steps], start=1):
+        step = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        step.diagonal(dim1=-2, dim2=-1).add_(a)
         product = step if product is None else step @ product
-        gram = step @ gram @ step
+        if number < steps:
+            gram = step @ gram @ step
     return x if product is None else product @ x
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from glassformer.files import whole_file
+
 Points = list[tuple[int, float]]
 BARS = "▁▂▃▄▅▆▇█"
 
@@ -17,7 +19,7 @@ def curves(rows: list[dict[str, Any]]) -> tuple[Points, Points]:
 
 
 def save_png(rows: list[dict[str, Any]], path: Path, title: str) -> None:
-    """Draw both curves into a PNG file."""
+    """Draw both curves into a PNG file. Raises DiskError."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -27,11 +29,12 @@ def save_png(rows: list[dict[str, Any]], path: Path, title: str) -> None:
     axes.plot(*zip(*training, strict=True), color="#9db7d5", linewidth=1.2, label="training")
     if validation:
         axes.plot(*zip(*validation, strict=True), color="#c44e52", marker="o", markersize=4, label="validation")
-    axes.set(xlabel="step", ylabel="loss (nats per token)", title=title)
+    axes.set(xlabel="step", ylabel="loss (nats per token)")
+    axes.set_title(title, parse_math=False)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    FigureCanvasAgg(figure).print_png(path)
+    with whole_file(path) as draft:
+        FigureCanvasAgg(figure).print_png(draft)
 
 
 def sparkline(points: Points, width: int = 60) -> str:

@@ -34,7 +34,7 @@ class TokenizerRecipe(Config):
 
     kind: Literal["characters", "words", "bytes", "bpe"] = "bpe"
     vocab_size: int | None = Field(default=None, ge=1)
-    pattern: Literal["gpt2", "gpt4", "llama3"] = "gpt4"
+    pattern: Literal["gpt2", "gpt4", "llama3"] = "gpt2"
     path: str | None = None
 
 
@@ -43,8 +43,8 @@ class OptimiserRecipe(Config):
     the other rates are AdamW's for what Muon does not take."""
 
     name: Literal["muon", "adamw"] = "muon"
-    lr: float = Field(default=0.03, gt=0)
-    embedding_lr: float = Field(default=0.02, gt=0)
+    lr: float = Field(default=0.04, gt=0)
+    embedding_lr: float = Field(default=0.04, gt=0)
     head_lr: float = Field(default=0.01, gt=0)
     vector_lr: float = Field(default=0.01, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)

@@ -8,12 +8,17 @@ from typing import Any
 
 from glassformer.config import read_mapping
 from glassformer.errors import CheckpointError
+from glassformer.training.recipe import Recipe
 
 RECIPE = "recipe.yaml"
 
 
 def read_earlier(folder: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The recipe of the run that stands in `folder`, if any. Raises CheckpointError where it is not what was asked."""
+    """The recipe of the run that stands in `folder`, if any. Raises CheckpointError where it is not what was asked,
+    ConfigError where it is no recipe.
+
+    `asked` holds values as the recipe does. A wish for "auto" was fulfilled when the run began.
+    """
     path = folder / RECIPE
     if not path.exists():
         return None
@@ -22,21 +27,11 @@ def read_earlier(folder: Path, asked: Mapping[str, Any]) -> dict[str, Any] | Non
         had: Any = earlier
         for name in key.split("."):
             had = had.get(name) if isinstance(had, dict) else None
-        if not same(had, value):
+        if had != value and value != "auto":
             raise CheckpointError(
                 f"{folder} holds a run with {key}={had}, not {value}; give the same options to go on, or another --out-dir"
             )
-    return earlier
-
-
-def same(had: Any, asked: Any) -> bool:
-    """Whether a recipe's value is what a flag or a file asks for, which may still be text."""
-    if isinstance(asked, list | tuple):
-        return list(had or []) == [str(item) for item in asked]
-    try:
-        return had == asked or float(had) == float(asked)
-    except (TypeError, ValueError):
-        return str(had) == str(asked)
+    return Recipe.parse(earlier, str(path)).model_dump(mode="json")
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

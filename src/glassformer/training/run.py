@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ import torch
 from torch import Tensor
 
 from glassformer.checkpoints import save_model
-from glassformer.config import refuse_unknown_keys, set_dotted
+from glassformer.config import set_dotted
 from glassformer.data import TokenWindows, evaluation_windows
-from glassformer.errors import CheckpointError
+from glassformer.errors import CheckpointError, ConfigError
 from glassformer.evaluate import Score, evaluate
 from glassformer.files import DiskError, explained, whole_file
 from glassformer.generate import Generation, Sampling, generate_text
@@ -32,6 +33,7 @@ from glassformer.training.optimisers import Optimisers
 from glassformer.training.plot import save_png, terminal_plot
 from glassformer.training.recipe import DataRecipe, Recipe, TokenizerRecipe
 from glassformer.training.resume import RECIPE, read_earlier
+from glassformer.training.wishes import check_wishes
 
 EVALUATION_TOKENS = 131_072  # of the validation text, while training; the end result is measured on all of it
 
@@ -42,14 +44,16 @@ def train_run(wishes: Mapping[str, Any], folder: Path, *, minutes: float, screen
     `wishes`: any part of a Recipe as nested mappings; what is missing is decided. Raises the children of GlassformerError;
     Interrupted when stopped by Ctrl-C or SIGTERM, with the state saved.
     """
-    asked = dict(wishes)
-    refuse_unknown_keys(Recipe, asked, "recipe")
+    asked = check_wishes(wishes)
+    if not 0 < minutes < math.inf:
+        raise ConfigError(f"minutes={minutes} is out of range: expected more than 0")
     folder = folder.resolve()
     if (folder / "final").exists():
         raise CheckpointError(f"{folder} holds a finished run; choose another --out-dir, or delete it to train anew")
     earlier = read_earlier(folder, asked)
-    device = choose_device(earlier or asked)
-    set_threads(earlier or asked)
+    loop = (earlier or asked).get("loop") or {}
+    device = choose_device(loop.get("device") or "auto")
+    set_threads(loop.get("threads"))
 
     data = DataRecipe.parse((earlier or asked).get("data") or {}, "data")
     corpus, parts = read_and_split(data)
@@ -121,8 +125,7 @@ def run_recipe(recipe: Recipe, material: Material, folder: Path, device: torch.d
             screen=screen,
         )
         windows = TokenWindows(material.train, recipe.model.max_len, recipe.seed)
-        milliseconds = None
-        forward = compiled(model, recipe.loop.compile, milliseconds, screen.note)
+        forward = compiled(model, recipe.loop.compile, screen.note)
         try:
             train_loop(model, forward, optimisers, windows, recipe, state, average, services)
         finally:
@@ -161,8 +164,9 @@ def decide(
     config = choose_model(decisions, len(material.train), vocab_size)
     choose_loop(decisions, config, len(material.train), minutes, device)
     set_dotted(decisions.wishes, "model", config.model_dump(mode="json"))
-    screen.note("decided for you (override by flag or --set KEY=VALUE):")
-    screen.choices(decisions.choices)
+    if decisions.choices:
+        screen.note("decided for you (override by flag or --set KEY=VALUE):")
+        screen.choices(decisions.choices)
     return Recipe.parse(decisions.wishes, "recipe")
 
 
@@ -186,14 +190,16 @@ def saver(
     average: dict[str, Tensor] | None,
     identity: str,
     screen: Screen,
-) -> Callable[[State], None]:
+) -> Callable[[State], bool]:
     """Saving that says so and goes on when the disk refuses: the last good checkpoint stays, and the next may succeed."""
 
-    def save(state: State) -> None:
+    def save(state: State) -> bool:
         try:
             checkpoints.save(model, optimisers, average, state, identity)
         except DiskError as error:
             screen.note(f"checkpoint not saved: {error}")
+            return False
+        return True
 
     return save
 

@@ -20,7 +20,7 @@ class Site:
     """A norm somewhere in the model: its module and path, the vector it takes (D, float64), and the cell followed.
 
     `index` are the tensor's axes before the normalised one: the token, or token and head. `x` and `y` are what the
-    formulas call the vector before and after.
+    formulas call the vector before and after; `magnitude` is the size of what was added up to make the vector.
     """
 
     norm: LayerNorm | RMSNorm
@@ -30,6 +30,7 @@ class Site:
     channel: int
     x: str = "x"
     y: str = "y"
+    magnitude: float = 0.0
 
     @property
     def out(self) -> str:
@@ -73,7 +74,7 @@ def layer_norm(scene: Scene, site: Site) -> Steps:
     mean = total.total / d
     squares = scene.numbers.squares(site.vector - mean)
     std = math.sqrt(squares.total / d + site.norm.eps)
-    here, largest = float(site.vector[site.channel]), float(site.vector.abs().max())
+    here, largest = float(site.vector[site.channel]), max(float(site.vector.abs().max()), site.magnitude)
     written = f"({show(here)} {scene.numbers.minus(mean)})/{show(std)}"
     last, check = gain_and_bias(scene, site, written, (here - mean) / std, largest / std)
     body = (
@@ -98,13 +99,15 @@ def rms_norm(scene: Scene, site: Site) -> Steps:
     squares = scene.numbers.squares(site.vector)
     rms = math.sqrt(squares.total / d + site.norm.eps)
     here = float(site.vector[site.channel])
-    last, check = gain_and_bias(scene, site, f"{show(here)}/{show(rms)}", here / rms, abs(here) / rms)
+    last, check = gain_and_bias(
+        scene, site, f"{show(here)}/{show(rms)}", here / rms, max(abs(here), site.magnitude) / rms
+    )
     body = (
         Equation(f"Σ {x}²", (*squares.pieces, f"= {show(squares.total)}")),
         Equation("rms", (f"= √({show(squares.total)}/{d} + {site.norm.eps:g})", f"= {show(rms)}")),
         last,
     )
-    checks = (scene.check("rms", f"{site.path}.rms", (*site.index, 0), rms), check)
+    checks = (scene.check("rms", f"{site.path}.rms", (*site.index, 0), rms, site.magnitude), check)
     return Steps((f"{site.y} = {x}/rms{ending(site)}", f"rms = √(Σ {x}²/D + ε)"), body, checks)
 
 

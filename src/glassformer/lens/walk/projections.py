@@ -138,6 +138,7 @@ def normalise(scene: Scene, projection: Projection, before: Vector) -> Vector:
         CHANNEL,
         projection.raw,
         projection.normalised,
+        before.magnitude,
     )
     steps = norm_steps(scene, site)
     recorded = scene.row(site.out, projection.at, projection.head)

@@ -1,0 +1,220 @@
+"""Three steps of a block in one pass over memory each, in C compiled on the user's machine; torch does them where it cannot.
+
+On a CPU most of a small model's time goes into reading and writing the same numbers again and again. Each function here
+has a readable twin elsewhere (`nn.norms`, `ops.rotary`, `nn.mlp`), which is its definition and which tests hold it against.
+`usable` says when these may stand in: float32 on the CPU, nothing compiled or watched, and a C compiler was found.
+"""
+
+# B batch, T tokens, H heads, K head width, D last axis, F hidden width
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from glassformer.files import whole_file
+
+SOURCE = Path(__file__).with_name("fused.c")
+# Sums may be reordered into vectors; not -ffast-math, which would switch off denormal numbers for the whole process.
+REORDER = ("-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno", "-freciprocal-math")
+FLAGS = ("-O3", "-march=native", *REORDER, "-fopenmp", "-fPIC", "-shared")
+POINTER, LONG, FLOAT = ctypes.c_void_p, ctypes.c_long, ctypes.c_float
+SIGNATURES: dict[str, list[Any]] = {
+    "rms_norm": [POINTER] * 3 + [LONG] * 2 + [FLOAT],
+    "rms_norm_grad": [POINTER] * 5 + [LONG] * 2 + [FLOAT],
+    "norm_turn": [POINTER] * 5 + [LONG] * 4 + [FLOAT],
+    "norm_turn_grad": [POINTER] * 8 + [LONG] * 4 + [FLOAT],
+    "swiglu": [POINTER] * 2 + [LONG] * 2,
+    "swiglu_grad": [POINTER] * 3 + [LONG] * 2,
+    "relu_squared": [POINTER] * 2 + [LONG] * 2,
+    "relu_squared_grad": [POINTER] * 3 + [LONG] * 2,
+}
+
+
+def usable(x: Tensor) -> bool:
+    """Whether the compiled kernels may compute on `x` instead of torch."""
+    return (
+        not torch.compiler.is_compiling()
+        and x.dtype is torch.float32
+        and x.device.type == "cpu"
+        and not torch.is_autocast_enabled("cpu")
+        and library() is not None
+    )
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The compiled kernels, built once for each machine and version; None, after one warning, where they cannot be had.
+
+    Set GLASSFORMER_FUSED=0 to do without. They live in GLASSFORMER_HOME, or else in the user's cache folder.
+    """
+    if os.environ.get("GLASSFORMER_FUSED") == "0":
+        return None
+    try:
+        kernels = ctypes.CDLL(str(built()))
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = str(error).splitlines()[0]
+        warnings.warn(f"training on the CPU goes on without compiled kernels ({reason})", RuntimeWarning, stacklevel=2)
+        return None
+    for name, arguments in SIGNATURES.items():
+        function = getattr(kernels, name)
+        function.argtypes, function.restype = arguments, None
+    return kernels
+
+
+def built() -> Path:
+    """The shared library, compiled now unless an earlier process did. Raises OSError or SubprocessError."""
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        raise OSError("no C compiler was found")
+    identity = "|".join([SOURCE.read_text(encoding="utf-8"), *FLAGS, compiler, torch.__version__, processor()])
+    folder = Path(os.environ.get("GLASSFORMER_HOME") or Path.home() / ".cache" / "glassformer")
+    path = folder / f"fused-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
+    if not path.exists():
+        with whole_file(path) as draft:
+            command = [compiler, *FLAGS, "-o", str(draft), "-x", "c", str(SOURCE), "-lm"]
+            # OpenMP is left unresolved on purpose: torch has loaded its own, and two of them would fight for the cores.
+            subprocess.run([*command, "-nodefaultlibs", "-lc"], check=True, capture_output=True, timeout=60)
+    return path
+
+
+def processor() -> str:
+    """What the code was compiled for: the machine's instruction sets, where they can be read."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine() + platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())
+
+
+def kernels() -> ctypes.CDLL:
+    """The library, which `usable` has found to be there."""
+    found = library()
+    assert found is not None
+    return found
+
+
+def addresses(*tensors: Tensor) -> list[int]:
+    """Where the numbers of contiguous tensors lie."""
+    return [tensor.data_ptr() for tensor in tensors]
+
+
+class RmsNorm(torch.autograd.Function):
+    """x / sqrt(mean(x²) + eps) · gain over the last axis."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gain: Tensor, eps: float) -> Tensor:
+        x = x.contiguous()
+        out = torch.empty_like(x)
+        ctx.save_for_backward(x, gain)
+        ctx.eps = eps
+        d = x.shape[-1]
+        kernels().rms_norm(*addresses(x, gain, out), x.numel() // d, d, eps)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, gain = ctx.saved_tensors
+        grad = grad.contiguous()
+        dx, d = torch.empty_like(x), x.shape[-1]
+        dgain = x.new_zeros(torch.get_num_threads(), d)
+        kernels().rms_norm_grad(*addresses(grad, x, gain, dx, dgain), x.numel() // d, d, ctx.eps)
+        return dx, dgain.sum(0), None
+
+
+class NormTurn(torch.autograd.Function):
+    """Each head of x (B T H K) normalised with `gain` and turned by cos and sin (T K/2). Returns B H T K."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gain: Tensor, cos: Tensor, sin: Tensor, eps: float) -> Tensor:
+        x, cos, sin = x.contiguous(), cos.contiguous(), sin.contiguous()
+        batch, length, heads, width = x.shape
+        out = x.new_empty(batch, heads, length, width)
+        ctx.save_for_backward(x, gain, cos, sin)
+        ctx.eps = eps
+        kernels().norm_turn(*addresses(x, gain, cos, sin, out), batch, length, heads, width, eps)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        x, gain, cos, sin = ctx.saved_tensors
+        grad = grad.contiguous()
+        dx = torch.empty_like(x)
+        dgain, room = x.new_zeros(2, torch.get_num_threads(), x.shape[-1])
+        kernels().norm_turn_grad(*addresses(grad, x, gain, cos, sin, dx, dgain, room), *x.shape, ctx.eps)
+        return dx, dgain.sum(0), None, None, None
+
+
+class SwiGlu(torch.autograd.Function):
+    """silu(gate) · up, where x (... 2F) holds gate and up side by side. Returns ... F."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        x = x.contiguous()
+        width = x.shape[-1] // 2
+        out = x.new_empty(*x.shape[:-1], width)
+        ctx.save_for_backward(x)
+        kernels().swiglu(*addresses(x, out), out.numel() // width, width)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        grad, dx, width = grad.contiguous(), torch.empty_like(x), x.shape[-1] // 2
+        kernels().swiglu_grad(*addresses(grad, x, dx), grad.numel() // width, width)
+        return dx
+
+
+class ReluSquared(torch.autograd.Function):
+    """max(0, x)²."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        x = x.contiguous()
+        out = torch.empty_like(x)
+        ctx.save_for_backward(x)
+        kernels().relu_squared(*addresses(x, out), x.numel() // x.shape[-1], x.shape[-1])
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        grad, dx = grad.contiguous(), torch.empty_like(x)
+        kernels().relu_squared_grad(*addresses(grad, x, dx), x.numel() // x.shape[-1], x.shape[-1])
+        return dx
+
+
+def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
+    """x / sqrt(mean(x²) + eps) · gain over the last axis."""
+    return RmsNorm.apply(x, gain, eps)
+
+
+def norm_turn(x: Tensor, gain: Tensor, cos: Tensor, sin: Tensor, eps: float) -> Tensor:
+    """`rms_norm` over each head of x (B T H K), then `rotary.rotate` by cos and sin (T K/2). Returns B H T K."""
+    return NormTurn.apply(x, gain, cos, sin, eps)
+
+
+def swiglu(x: Tensor) -> Tensor:
+    """silu(gate) · up, where x (... 2F) holds gate and up side by side. Returns ... F."""
+    return SwiGlu.apply(x)
+
+
+def relu_squared(x: Tensor) -> Tensor:
+    """max(0, x)²."""
+    return ReluSquared.apply(x)

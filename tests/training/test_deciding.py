@@ -1,0 +1,171 @@
+"""What is decided for the user: from the data and the machine, never over what was asked for, and always trainable."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import pytest
+import torch
+
+from glassformer import train
+from glassformer.config import set_dotted
+from glassformer.errors import ConfigError, DataError
+from glassformer.models import PRESETS
+from glassformer.training import Recipe, check_wishes, decide
+from glassformer.training.decide import Choice, Decisions, choose_loop, choose_model, choose_tokenizer
+from glassformer.training.optimisers import OPTIMISERS
+from running import SENTENCES, quick_settings
+
+pytestmark = pytest.mark.usefixtures("swift")
+
+CPU = torch.device("cpu")
+
+
+def decided(
+    n_tokens: int = 5000, vocab_size: int = 30, minutes: float = 5.0, **wishes
+) -> tuple[dict, dict[str, Choice]]:
+    """Wishes filled up to a whole recipe, and the choices by key."""
+    asked: dict = {"data": {"sources": "a.txt"}, "optimiser": {}}
+    for key, value in wishes.items():
+        set_dotted(asked, key.replace("__", "."), value)
+    decisions = Decisions(check_wishes(asked))
+    choose_tokenizer(decisions, n_tokens)
+    config = choose_model(decisions, n_tokens, vocab_size)
+    choose_loop(decisions, config, n_tokens, minutes, CPU)
+    set_dotted(decisions.wishes, "model", config.model_dump(mode="json"))
+    Recipe.parse(decisions.wishes)
+    return decisions.wishes, {choice.key: choice for choice in decisions.choices}
+
+
+@pytest.fixture(autouse=True)
+def pace(monkeypatch):
+    """Every step takes this many seconds here."""
+    seconds = [0.01]
+    monkeypatch.setattr(decide, "seconds_per_step", lambda *arguments: seconds[0])
+    return seconds
+
+
+def test_what_was_asked_for_is_never_chosen_again():
+    every = {
+        "tokenizer__kind": "words",
+        "preset": "tiny",
+        "model__n_layers": 3,
+        "model__d_model": 24,
+        "model__n_heads": 3,
+        "model__max_len": 20,
+        "loop__batch_size": 6,
+        "loop__steps": 33,
+        "loop__eval_every": 4,
+        "loop__sample_every": 5,
+        "loop__save_every": 6,
+        "loop__log_every": 7,
+        "loop__compile": "yes",
+        "optimiser__warmup_steps": 8,
+    }
+    wishes, choices = decided(**every)
+    assert choices == {}
+    for key, value in every.items():
+        held = wishes
+        for name in key.split("__"):
+            held = held[name]
+        assert held == value
+
+
+def test_every_choice_has_a_reason_and_is_what_the_recipe_holds():
+    wishes, choices = decided()
+    assert {"tokenizer.kind", "model.d_model", "loop.steps", "loop.batch_size", "loop.compile"} <= set(choices)
+    for key, choice in choices.items():
+        assert len(choice.reason.split()) >= 2, key
+        assert Decisions(wishes).get(key) == choice.value
+
+
+@pytest.mark.parametrize(("n_bytes", "kind"), [(100, "characters"), (199_999, "characters"), (200_000, "bpe")])
+def test_much_text_is_cut_into_pieces_of_words_and_little_into_characters(n_bytes, kind):
+    decisions = Decisions({})
+    choose_tokenizer(decisions, n_bytes)
+    assert decisions.get("tokenizer.kind") == kind
+    given = Decisions({"tokenizer": {"path": "somewhere"}})
+    choose_tokenizer(given, n_bytes)
+    assert given.choices == []
+
+
+def test_more_text_never_gets_a_smaller_model():
+    sizes = [decided(n)[0]["model"] for n in (200, 5_000, 60_000, 1_000_000, 10_000_000)]
+    for smaller, larger in itertools.pairwise(sizes):
+        assert smaller["d_model"] <= larger["d_model"]
+        assert smaller["n_layers"] <= larger["n_layers"]
+
+
+def test_minutes_become_steps_at_the_pace_of_the_machine(pace):
+    wishes, choices = decided(10_000_000, minutes=2.0)
+    assert wishes["loop"]["steps"] == int(120 / 0.01)
+    assert "2 minutes at the 10 ms that a step takes here" in choices["loop.steps"].reason
+    pace[0] = 1.0
+    assert decided(10_000_000, minutes=2.0)[0]["loop"]["steps"] == 120
+    pace[0] = 1000.0
+    assert decided(10_000_000, minutes=2.0)[0]["loop"]["steps"] == 20
+
+
+def test_a_short_text_is_not_learnt_by_heart_however_many_minutes_there_are():
+    wishes, choices = decided(5000, minutes=600.0)
+    tokens = wishes["loop"]["steps"] * wishes["loop"]["batch_size"] * wishes["model"]["max_len"]
+    assert tokens <= 100 * 5000
+    assert "times through the text" in choices["loop.steps"].reason
+
+
+@pytest.mark.parametrize(("seconds", "mode"), [(0.01, "no"), (10.0, "yes")])
+@pytest.mark.parametrize("asked", [{}, {"loop__compile": "auto"}])
+def test_compiling_is_for_runs_that_are_long_enough_to_pay_for_it(pace, seconds, mode, asked):
+    pace[0] = seconds
+    wishes, choices = decided(loop__steps=1000, **asked)
+    assert wishes["loop"]["compile"] == choices["loop.compile"].value == mode
+
+
+def test_a_context_longer_than_the_text_is_refused_with_the_longest_that_fits():
+    with pytest.raises(DataError, match=r"is 50 tokens long and a context of 50 needs 51; choose --max-len 49 or less"):
+        decided(50, model__max_len=50)
+    assert decided(50, model__max_len=49)[0]["model"]["max_len"] == 49
+
+
+def test_the_shortest_text_of_all_gets_a_context_that_fits():
+    for n_tokens in (2, 3, 4, 5, 9):
+        assert decided(n_tokens)[0]["model"]["max_len"] < n_tokens
+
+
+def test_portions_that_do_not_divide_a_step_are_refused():
+    with pytest.raises(ConfigError, match=r"loop.batch_size=6 does not divide into loop.grad_accum=4 portions"):
+        decided(loop__batch_size=6, loop__grad_accum=4)
+
+
+def test_checking_wishes_changes_none_of_them():
+    asked = {"loop": {"steps": "5", "early_stop": None}, "data": {"sources": "a.txt"}, "model": {"positions": "rope"}}
+    before = copy.deepcopy(asked)
+    assert check_wishes(asked) == {
+        "loop": {"steps": 5, "early_stop": None},
+        "data": {"sources": ["a.txt"]},
+        "model": {"positions": "rotary"},
+    }
+    assert asked == before
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_learns_with_every_optimiser(tmp_path, preset, optimiser):
+    (tmp_path / "words.txt").write_text(SENTENCES * 20)
+    wishes = {"preset": preset, "model.n_kv_heads": 2, "optimiser.name": optimiser, "optimiser.lr": 0.02}
+    train(tmp_path / "words.txt", tmp_path / "run", **quick_settings(**wishes, **{"loop.steps": 12}))
+    rows = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    first, last = (float(row.split('"loss": ')[1].split(",")[0]) for row in (rows[0], rows[-2]))
+    assert last < first
+
+
+@pytest.mark.slow
+def test_a_compiled_run_learns_what_a_plain_one_learns(tmp_path):
+    (tmp_path / "words.txt").write_text(SENTENCES * 20)
+    losses = []
+    for mode in ("no", "yes"):
+        train(tmp_path / "words.txt", tmp_path / mode, **quick_settings(**{"loop.compile": mode}))
+        rows = (tmp_path / mode / "log.jsonl").read_text().splitlines()
+        losses.append(float(rows[-1].split('"val_loss": ')[1].split(",")[0]))
+    assert losses[1] == pytest.approx(losses[0], abs=1e-3)
