@@ -107,7 +107,9 @@ def evaluate(model: GPT, ids: Tensor) -> float:
     total = 0.0
     for start in range(0, len(ids) - 1, CONTEXT * 64):
         for window in ids[start : start + CONTEXT * 64 + 1].unfold(0, CONTEXT + 1, CONTEXT).split(64):
-            total += F.cross_entropy(model(window[:, :-1]).flatten(0, 1), window[:, 1:].flatten(), reduction="sum").item()
+            total += F.cross_entropy(
+                model(window[:, :-1]).flatten(0, 1), window[:, 1:].flatten(), reduction="sum"
+            ).item()
     rest = (len(ids) - 1) % CONTEXT
     if rest:
         tail = ids[-rest - 1 :][None]

@@ -166,14 +166,14 @@ def test_every_parameter_is_moved_by_exactly_one_group(preset, name):
     small = {**TINY, "n_kv_heads": 2, "d_ff": 32}
     model = build_model(ModelConfig.parse({**PRESETS[preset], **small}))
     optimisers = Optimisers(model, OptimiserRecipe(name=name))
-    held = [id(p) for part in optimisers.parts for group in part.param_groups for p in group["params"]]
+    held = [id(parameter) for part in optimisers.parts for parameter in part.parameters]
     assert sorted(held) == sorted(id(parameter) for parameter in model.parameters())
 
 
 def test_muon_takes_the_matrices_inside_blocks_and_nothing_else(random_model):
     model = random_model(**TINY)
-    muon, _ = Optimisers(model, OptimiserRecipe(name="muon")).parts
-    taken = {id(parameter) for parameter in muon.param_groups[0]["params"]}
+    muon = Optimisers(model, OptimiserRecipe(name="muon")).parts[0]
+    taken = {id(parameter) for parameter in muon.parameters}
     names = {name for name, parameter in model.named_parameters() if id(parameter) in taken}
     assert names == {name for name, p in model.named_parameters() if ".blocks." in name and p.dim() == 2}
     assert names
@@ -207,7 +207,7 @@ def test_the_schedule_scales_every_rate_from_its_full_value(random_model, name):
     optimisers = Optimisers(random_model(**TINY).requires_grad_(True), OptimiserRecipe(name=name))
 
     def rates() -> list[float]:
-        return [group["lr"] for part in optimisers.parts for group in part.param_groups]
+        return [part.lr for part in optimisers.parts]
 
     full = rates()
     for share in (0.5, 0.25, 1.0):

@@ -13,7 +13,7 @@ from torch import nn
 
 from glassformer.ops.losses import IGNORED, cross_entropy
 
-TOKENS_PER_BATCH = 8192  # enough to keep the cores busy, little enough to stay in the last cache
+TOKENS_PER_BATCH = 8192  # enough to keep the cores busy, little enough to fit into memory anywhere
 
 
 @dataclass(frozen=True)

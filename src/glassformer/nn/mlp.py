@@ -50,7 +50,12 @@ class GatedMlp(nn.Module):
 
     def gated(self, x: Tensor) -> Tensor:
         """activation(gate) · up, in one pass where nobody watches the two. B T F."""
-        if self.activation is F.silu and self.gate_proj.bias is None and not watched(self, "gate", "up") and fused.usable(x):
+        if (
+            self.activation is F.silu
+            and self.gate_proj.bias is None
+            and not watched(self, "gate", "up")
+            and fused.usable(x)
+        ):
             return fused.swiglu(F.linear(x, torch.cat((self.gate_proj.weight, self.up_proj.weight))))
         gate = tap(self, "gate", self.gate_proj(x))
         up = tap(self, "up", self.up_proj(x))

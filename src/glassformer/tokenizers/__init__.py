@@ -35,7 +35,7 @@ def train_tokenizer(
     texts: Iterable[str],
     *,
     vocab_size: int | None = None,
-    pattern: Literal["gpt2", "gpt4", "llama3"] = "gpt4",
+    pattern: Literal["gpt2", "gpt4", "llama3"] = "gpt2",
     special_tokens: Sequence[str] = (),
 ) -> Tokenizer:
     """A tokenizer of that kind for documents. Raises ConfigError for an unknown kind or pattern, TokenizerError when the

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -141,23 +140,19 @@ def tied_names(model: nn.Module) -> set[str]:
 
 
 def flatten(optimisers: Optimisers) -> dict[str, Tensor]:
-    """All tensors of the optimisers' states as ``part.parameter.name``."""
+    """All tensors that the optimisers remember, as ``part.parameter.name``."""
     return {
-        f"{number}.{index}.{name}": value.contiguous()
+        f"{number}.{index}.{name}": value
         for number, part in enumerate(optimisers.parts)
-        for index, state in part.state_dict()["state"].items()
+        for index, state in enumerate(part.state)
         for name, value in state.items()
     }
 
 
 def unflatten(optimisers: Optimisers, tensors: dict[str, Tensor]) -> None:
-    """The inverse of `flatten`."""
-    states: list[dict[int, dict[str, Any]]] = [{} for _ in optimisers.parts]
-    for key, value in tensors.items():
-        number, index, name = key.split(".")
-        states[int(number)].setdefault(int(index), {})[name] = value
-    for part, state in zip(optimisers.parts, states, strict=True):
-        part.load_state_dict({"state": state, "param_groups": part.state_dict()["param_groups"]})
+    """The inverse of `flatten`. Raises KeyError for a missing tensor, RuntimeError for one of another shape."""
+    for key, value in flatten(optimisers).items():
+        value.copy_(tensors[key])
 
 
 def clone(model: nn.Module) -> dict[str, Tensor]:

@@ -75,6 +75,8 @@ def choose_model(decisions: Decisions, n_tokens: int, vocab_size: int) -> ModelC
     """The size from the number of training tokens, everything else from the preset. Raises ConfigError, DataError."""
     decisions.choose("preset", "modern", "trains fastest to a given loss here, and transformers opens it as Qwen3")
     base = preset(decisions.get("preset"))
+    if "bigram" in base:  # no more rows than there are pairs, and one for the beginning of a text
+        base["bigram"] = min(base["bigram"], vocab_size**2 + 1)
     asked = decisions.get("model") or {}
     for name, value in base.items():
         if asked.get(name) is None:
@@ -111,16 +113,23 @@ def choose_loop(decisions: Decisions, config: ModelConfig, n_tokens: int, minute
     portions = int(decisions.get("loop.grad_accum") or 1)
     if int(batch) % portions:
         raise ConfigError(f"loop.batch_size={batch} does not divide into loop.grad_accum={portions} portions")
-    seconds = seconds_per_step(config, int(batch), device)
+    tokens = int(batch) * config.max_len
     if decisions.get("loop.steps") is None:
+        seconds = seconds_per_step(config, int(batch), device)
         fits = int(60 * minutes / seconds)
-        enough = max(100, int(MOST_EPOCHS * n_tokens / (int(batch) * config.max_len)))
+        enough = max(100, int(MOST_EPOCHS * n_tokens / tokens))
         steps = max(20, min(fits, enough))
         reason = f"{minutes:g} minutes at the {1000 * seconds:.0f} ms that a step takes here"
         if enough < fits:
             reason = f"{MOST_EPOCHS} times through the text; more would be learning it by heart"
         decisions.choose("loop.steps", steps, reason)
+    else:
+        seconds = 6 * weights(config) * tokens / SLOWEST
     steps = int(decisions.get("loop.steps"))
+    if decisions.get("optimiser.name") == "adamw":
+        decisions.choose(
+            "optimiser.lr", 1e-3, "AdamW moves each weight by about its rate, where Muon moves whole matrices"
+        )
     decisions.choose("optimiser.warmup_steps", max(1, steps // 50), "2 % of the steps")
     decisions.choose("loop.eval_every", max(1, min(steps, max(25, steps // 10))), "ten times in the run")
     decisions.choose("loop.sample_every", max(1, min(steps, max(50, steps // 4))), "four times in the run")
@@ -133,6 +142,13 @@ def choose_loop(decisions: Decisions, config: ModelConfig, n_tokens: int, minute
         decisions.choose("loop.compile", "yes" if pays else "no", reason)
 
 
+def weights(config: ModelConfig) -> int:
+    """About how many weights take part in computing one token."""
+    attention = config.d_model * config.d_head * (2 * config.n_heads + 2 * config.n_kv_heads)
+    return config.n_layers * (attention + 3 * config.d_model * config.d_ff) + config.d_model * config.vocab_size
+
+
+SLOWEST = 2e10  # multiplications and additions a second that any two cores manage, to guess at the length of a run
 MOST_EPOCHS = 30  # beyond it small models on small texts only memorise
 SECONDS_THAT_PAY = 900.0  # compiling costs 30 to 80 s cold and gains about a tenth to a half
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from glassformer.checkpoints import save_model
 from glassformer.config import set_dotted
-from glassformer.data import TokenWindows, evaluation_windows
+from glassformer.data import IGNORED, TokenWindows, evaluation_windows
 from glassformer.errors import CheckpointError, ConfigError
 from glassformer.evaluate import Score, evaluate
 from glassformer.files import DiskError, explained, whole_file
@@ -98,11 +98,16 @@ def run_recipe(recipe: Recipe, material: Material, folder: Path, device: torch.d
     )
     inputs, targets = evaluation_windows(material.validation, recipe.model.max_len)
     some = np.linspace(0, len(inputs) - 1, min(len(inputs), max(1, EVALUATION_TOKENS // inputs.shape[1]))).astype(int)
-    share = (targets[some] >= 0).sum() / (targets >= 0).sum()
+    whole = len(some) == len(inputs)
+    measured: dict[int, Score] = {}  # by step, so that the last evaluation, if of the whole text, is also the result
 
-    def measure(rows: Any, share: float) -> Score:
+    def measure(rows: Any) -> Score:
+        share = (targets[rows] != IGNORED).sum() / (targets != IGNORED).sum()
         with averaged(model, average):
-            return evaluate(model, inputs[rows], targets[rows], round(material.validation_bytes * share))
+            score = evaluate(model, inputs[rows], targets[rows], round(material.validation_bytes * share))
+        if whole:
+            measured[state.step] = score
+        return score
 
     def save(name: str, score: Score) -> None:
         with averaged(model, average):
@@ -116,7 +121,7 @@ def run_recipe(recipe: Recipe, material: Material, folder: Path, device: torch.d
 
     with stop_signals() as stop_requested, torch.random.fork_rng(devices=[]):
         services = Services(
-            evaluate=lambda: measure(some, share),
+            evaluate=lambda: measure(some),
             sample=lambda: sample(model, material, recipe, folder, state),
             save_checkpoint=saver(checkpoints, model, optimisers, average, identity, screen),
             save_best=lambda score: save("best", score),
@@ -130,7 +135,7 @@ def run_recipe(recipe: Recipe, material: Material, folder: Path, device: torch.d
             train_loop(model, forward, optimisers, windows, recipe, state, average, services)
         finally:
             screen.end()
-    score = measure(slice(None), 1.0) if len(some) < len(inputs) else measure(some, 1.0)
+    score = measured[state.step] if state.step in measured else measure(slice(None))
     save("final", score)
     finish(folder, log, score, state, screen)
     return score
