@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from glassformer.models import PRESETS, ModelConfig, build_model
 from glassformer.training.checkpoint import clone, update_average
 from glassformer.training.loop import accumulate_gradients, averaged, clip_gradients, derived_seed, due
-from glassformer.training.optimisers import OPTIMISERS, Muon, Optimisers, is_wide, orthogonalise
+from glassformer.training.optimisers import OPTIMISERS, POLAR_EXPRESS, SAFETY, Muon, Optimisers, orthogonalise
 from glassformer.training.recipe import OptimiserRecipe, Recipe
 from glassformer.training.schedule import SCHEDULES, rate
 
@@ -242,13 +242,17 @@ def conditioned(seed: int, rows: int, columns: int, least: float = 0.1) -> torch
 
 
 @settings(max_examples=40)
-@given(st.integers(0, 10**6), st.integers(1, 24), st.integers(0, 24), st.sampled_from([1e-4, 1.0, 1e3]))
-def test_orthogonalising_gives_the_polar_factor_whatever_the_scale(seed, rows, more, scale):
+@given(st.integers(0, 10**6), st.integers(1, 24), st.integers(0, 48), st.sampled_from([1e-4, 1.0, 1e3]))
+def test_orthogonalising_keeps_the_singular_vectors_and_drives_the_values_to_one(seed, rows, more, scale):
     matrix = conditioned(seed, rows, rows + more)
     found = orthogonalise(scale * matrix[None])[0]
-    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
-    assert torch.linalg.svdvals(found).sub(1).abs().max() < 0.15
-    torch.testing.assert_close(found, u @ v, atol=0.15, rtol=0)
+    u, values, v = torch.linalg.svd(matrix, full_matrices=False)
+    driven = values.double() / (values.double().norm() * SAFETY)
+    for a, b, c in POLAR_EXPRESS:
+        driven = a * driven + b * driven**3 + c * driven**5
+    torch.testing.assert_close(found, u @ torch.diag(driven.float()) @ v, atol=0.02, rtol=0)  # float32 against float64
+    assert driven.min() > 0.4
+    assert driven.max() < 1.6
 
 
 @given(st.integers(0, 10**6))
@@ -295,9 +299,8 @@ def test_muon_is_momentum_looked_ahead_and_made_orthogonal():
         muon.step()
         buffer = 0.9 * buffer + 0.1 * slope
         ahead = 0.1 * slope + 0.9 * buffer
-        u, _, v = torch.linalg.svd(ahead)
-        weight = weight * (1 - 0.1 * 0.2) - 0.1 * (u @ v)
-    torch.testing.assert_close(parameter.detach(), weight, atol=0.03, rtol=0)
+        weight = weight * (1 - 0.1 * 0.2) - 0.1 * orthogonalise(ahead[None])[0]
+    torch.testing.assert_close(parameter.detach(), weight, atol=1e-5, rtol=0)
 
 
 def test_muon_leaves_a_matrix_without_a_gradient_where_it_is():
@@ -306,12 +309,6 @@ def test_muon_leaves_a_matrix_without_a_gradient_where_it_is():
     moved.grad = torch.randn(4, 4)
     Muon([still, moved], lr=0.1, weight_decay=0.5).step()
     assert torch.equal(still.detach(), before)
-
-
-def test_square_matrices_count_as_wide():
-    assert is_wide(torch.zeros(3, 3))
-    assert is_wide(torch.zeros(2, 3))
-    assert not is_wide(torch.zeros(3, 2))
 
 
 # Averages of the weights

@@ -13,17 +13,19 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import warnings
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from glassformer.errors import GlassformerError
 from glassformer.files import whole_file
 
 SOURCE = Path(__file__).with_name("fused.c")
@@ -64,8 +66,8 @@ def library() -> ctypes.CDLL | None:
         return None
     try:
         kernels = ctypes.CDLL(str(built()))
-    except (OSError, subprocess.SubprocessError) as error:
-        reason = str(error).splitlines()[0]
+    except (OSError, subprocess.SubprocessError, GlassformerError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         warnings.warn(f"training on the CPU goes on without compiled kernels ({reason})", RuntimeWarning, stacklevel=2)
         return None
     for name, arguments in SIGNATURES.items():
@@ -75,16 +77,17 @@ def library() -> ctypes.CDLL | None:
 
 
 def built() -> Path:
-    """The shared library, compiled now unless an earlier process did. Raises OSError or SubprocessError."""
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
+    """The shared library, compiled now unless an earlier process did. Raises OSError, SubprocessError or DiskError."""
+    asked = shlex.split(os.environ.get("CC", ""))
+    compiler = asked or [name for name in ("cc", "gcc", "clang") if shutil.which(name)][:1]
+    if not compiler or shutil.which(compiler[0]) is None:
         raise OSError("no C compiler was found")
-    identity = "|".join([SOURCE.read_text(encoding="utf-8"), *FLAGS, compiler, torch.__version__, processor()])
+    identity = "|".join([SOURCE.read_text(encoding="utf-8"), *FLAGS, *compiler, torch.__version__, processor()])
     folder = Path(os.environ.get("GLASSFORMER_HOME") or Path.home() / ".cache" / "glassformer")
     path = folder / f"fused-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
     if not path.exists():
         with whole_file(path) as draft:
-            command = [compiler, *FLAGS, "-o", str(draft), "-x", "c", str(SOURCE), "-lm"]
+            command = [*compiler, *FLAGS, "-o", str(draft), "-x", "c", str(SOURCE), "-lm"]
             # OpenMP is left unresolved on purpose: torch has loaded its own, and two of them would fight for the cores.
             subprocess.run([*command, "-nodefaultlibs", "-lc"], check=True, capture_output=True, timeout=60)
     return path
@@ -126,7 +129,7 @@ class RmsNorm(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, gain = ctx.saved_tensors
         grad = grad.contiguous()
         dx, d = torch.empty_like(x), x.shape[-1]
@@ -150,7 +153,7 @@ class NormTurn(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, gain, cos, sin = ctx.saved_tensors
         grad = grad.contiguous()
         dx = torch.empty_like(x)
@@ -173,7 +176,7 @@ class SwiGlu(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         (x,) = ctx.saved_tensors
         grad, dx, width = grad.contiguous(), torch.empty_like(x), x.shape[-1] // 2
         kernels().swiglu_grad(*addresses(grad, x, dx), grad.numel() // width, width)
@@ -193,7 +196,7 @@ class ReluSquared(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         (x,) = ctx.saved_tensors
         grad, dx = grad.contiguous(), torch.empty_like(x)
         kernels().relu_squared_grad(*addresses(grad, x, dx), x.numel() // x.shape[-1], x.shape[-1])
@@ -202,19 +205,19 @@ class ReluSquared(torch.autograd.Function):
 
 def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
     """x / sqrt(mean(x²) + eps) · gain over the last axis."""
-    return RmsNorm.apply(x, gain, eps)
+    return cast("Tensor", RmsNorm.apply(x, gain, eps))  # pyright: ignore[reportUnknownMemberType]
 
 
 def norm_turn(x: Tensor, gain: Tensor, cos: Tensor, sin: Tensor, eps: float) -> Tensor:
     """`rms_norm` over each head of x (B T H K), then `rotary.rotate` by cos and sin (T K/2). Returns B H T K."""
-    return NormTurn.apply(x, gain, cos, sin, eps)
+    return cast("Tensor", NormTurn.apply(x, gain, cos, sin, eps))  # pyright: ignore[reportUnknownMemberType]
 
 
 def swiglu(x: Tensor) -> Tensor:
     """silu(gate) · up, where x (... 2F) holds gate and up side by side. Returns ... F."""
-    return SwiGlu.apply(x)
+    return cast("Tensor", SwiGlu.apply(x))  # pyright: ignore[reportUnknownMemberType]
 
 
 def relu_squared(x: Tensor) -> Tensor:
     """max(0, x)²."""
-    return ReluSquared.apply(x)
+    return cast("Tensor", ReluSquared.apply(x))  # pyright: ignore[reportUnknownMemberType]

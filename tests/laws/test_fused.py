@@ -1,0 +1,106 @@
+"""The compiled kernels compute what their readable twins do, forward and backward."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glassformer.models import ModelConfig, build_model
+from glassformer.ops import fused, rotary
+
+pytestmark = pytest.mark.skipif(fused.library() is None, reason="no C compiler, so there are no kernels to compare")
+SIZES = st.integers(1, 5)
+
+
+def agree(ours, twin, inputs, seed):
+    """Both results, and the gradients of all inputs under the same random one of the result, are equal to 1e-5."""
+    found, expected = ours(*inputs), twin(*inputs)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    slope = torch.randn(expected.shape, generator=torch.Generator().manual_seed(seed))
+    for mine, theirs in zip(
+        torch.autograd.grad(found, inputs, slope), torch.autograd.grad(expected, inputs, slope), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs, atol=1e-4, rtol=1e-4)
+
+
+def numbers(seed, *shape):
+    """Normal numbers of which some are large, wanting a gradient."""
+    draw = torch.Generator().manual_seed(seed)
+    return (torch.randn(shape, generator=draw) * 3).requires_grad_()
+
+
+@settings(deadline=None, max_examples=30)
+@given(SIZES, SIZES, st.integers(1, 70), st.integers(0, 10**6))
+def test_rms_norm(batch, length, width, seed):
+    inputs = (numbers(seed, batch, length, width), numbers(seed + 1, width))
+    agree(lambda x, g: fused.rms_norm(x, g, 1e-6), lambda x, g: F.rms_norm(x, (width,), g, 1e-6), inputs, seed)
+
+
+@settings(deadline=None, max_examples=30)
+@given(SIZES, SIZES, SIZES, st.integers(1, 20), st.integers(0, 10**6))
+def test_normalising_and_turning(batch, length, heads, half, seed):
+    cos, sin = rotary.rotation(torch.arange(length) + seed % 100, rotary.frequencies(2 * half, 100.0), torch.float32)
+    inputs = (numbers(seed, batch, length, heads, 2 * half), numbers(seed + 1, 2 * half))
+    agree(
+        lambda x, g: fused.norm_turn(x, g, cos, sin, 1e-6),
+        lambda x, g: rotary.rotate(F.rms_norm(x, (2 * half,), g, 1e-6).transpose(1, 2), cos, sin),
+        inputs,
+        seed,
+    )
+
+
+@settings(deadline=None, max_examples=30)
+@given(SIZES, st.integers(1, 70), st.integers(0, 10**6))
+def test_swiglu(rows, width, seed):
+    inputs = (numbers(seed, rows, 2 * width),)
+    agree(fused.swiglu, lambda x: F.silu(x[:, :width]) * x[:, width:], inputs, seed)
+
+
+@settings(deadline=None, max_examples=30)
+@given(SIZES, st.integers(1, 70), st.integers(0, 10**6))
+def test_relu_squared(rows, width, seed):
+    agree(fused.relu_squared, lambda x: F.relu(x).square(), (numbers(seed, rows, width),), seed)
+
+
+@pytest.mark.parametrize("value", [-1e4, -88.0, -1e-8, 0.0, 1e-8, 88.0, 1e4])
+def test_the_gate_at_extreme_values(value):
+    x = torch.tensor([[value, 2.0]])
+    torch.testing.assert_close(fused.swiglu(x), F.silu(x[:, :1]) * 2.0, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_no_number_stays_none(value):
+    x = torch.tensor([[value, 1.0, 1.0, 1.0]])
+    assert not fused.swiglu(x).isfinite().all()
+    assert fused.rms_norm(x, torch.ones(4), 1e-6).isnan().any()
+
+
+def test_a_whole_model_is_the_same_with_and_without(monkeypatch):
+    model = build_model(ModelConfig(vocab_size=11, d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, init="gpt2"))
+    ids = torch.arange(22).view(2, 11) % 11
+    with_kernels = model(ids)
+    monkeypatch.setattr(fused, "usable", lambda x: False)
+    torch.testing.assert_close(with_kernels, model(ids), atol=1e-5, rtol=1e-5)
+
+
+def test_kernels_leave_denormal_numbers_alone():
+    assert fused.library() is not None
+    assert torch.tensor([1e-40]).mul(1.0).item() != 0.0
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"), [({"CC": "/no/such/cc"}, "without compiled kernels"), ({"GLASSFORMER_FUSED": "0"}, "")]
+)
+def test_without_a_compiler_torch_does_it(setting, says, tmp_path):
+    code = "import torch; from glassformer.ops import fused; print(fused.usable(torch.ones(1)))"
+    environment = {"PATH": "/usr/bin:/bin", "GLASSFORMER_HOME": str(tmp_path), **setting}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.strip() == "False"
+    assert says in done.stderr
+    assert not list(tmp_path.iterdir())
