@@ -35,7 +35,7 @@ SHAPE = "--tokenizer characters --d-model 128 --n-heads 4 --max-len 64 --compile
 OURS = {
     "default": (f"{SHAPE} --n-layers 4 --batch-size 12 --steps 170", TARGET, 1 / 5),
     "fastest": (f"{SHAPE} --preset fastest --batch-size 12 --steps 155", TARGET, 1 / 9),
-    "same time": (f"{SHAPE} --n-layers 4 --batch-size 24 --steps 800", 1.60, 1.0),
+    "same time": (f"{SHAPE} --n-layers 4 --batch-size 24 --steps 720", 1.60, 1.0),
 }
 TEN_MINUTES = "--tokenizer characters --n-layers 5 --d-model 192 --n-heads 6 --max-len 256 --batch-size 8 --steps 1500"
 
