@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import cast
 
 import torch
 from torch import nn
@@ -69,7 +70,8 @@ def writers(model: nn.Module) -> list[nn.Linear]:
 def initialise(model: nn.Module, scheme: str, n_layers: int) -> None:
     """Fill every weight of `model` by the named scheme."""
     INITS[scheme](model, n_layers)
-    for name, module in model.named_modules():
+    modules = cast("Iterator[tuple[str, nn.Module]]", model.named_modules())
+    for name, module in modules:
         if name.endswith("bigram") and isinstance(module, nn.Embedding):
             nn.init.zeros_(module.weight)  # what a pair adds to its token is learnt; at random it would only be noise
 

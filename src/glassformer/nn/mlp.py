@@ -8,12 +8,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from glassformer.ops import fused
-from glassformer.trace import tap, watched
+from glassformer.trace import tap
 
 
 class Mlp(nn.Module):
@@ -46,20 +45,17 @@ class GatedMlp(nn.Module):
         self.down_proj = nn.Linear(d_ff, d_model, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return tap(self, "out", self.down_proj(tap(self, "act", self.gated(x))))  # B T D
-
-    def gated(self, x: Tensor) -> Tensor:
-        """activation(gate) · up, in one pass where nobody watches the two. B T F."""
-        if (
-            self.activation is F.silu
-            and self.gate_proj.bias is None
-            and not watched(self, "gate", "up")
-            and fused.usable(x)
-        ):
-            return fused.swiglu(F.linear(x, torch.cat((self.gate_proj.weight, self.up_proj.weight))))
-        gate = tap(self, "gate", self.gate_proj(x))
+        gate = tap(self, "gate", self.gate_proj(x))  # B T F
         up = tap(self, "up", self.up_proj(x))
-        return self.activation(gate) * up
+        hidden = tap(self, "act", gated(gate, up, self.activation))
+        return tap(self, "out", self.down_proj(hidden))  # B T D
+
+
+def gated(gate: Tensor, up: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:
+    """activation(gate) · up."""
+    if activation is F.silu and fused.usable(gate):
+        return fused.swiglu(gate, up)
+    return activation(gate) * up
 
 
 def relu_squared(x: Tensor) -> Tensor:

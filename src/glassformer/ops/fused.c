@@ -122,34 +122,26 @@ void norm_turn_grad(const float *g, const float *x, const float *gain, const flo
     }
 }
 
-/* out = silu(gate) * up, where a row of x is gate and up side by side. */
-void swiglu(const float *x, float *out, long rows, long width) {
+/* out = silu(gate) * up */
+void swiglu(const float *gate, const float *up, float *out, long rows, long width) {
     #pragma omp parallel
     {
         long first, end;
         my_share(rows, &first, &end);
-        for (long row = first; row < end; row++) {
-            const float *gate = x + row * 2 * width, *up = gate + width;
-            float *to = out + row * width;
-            for (long i = 0; i < width; i++) to[i] = gate[i] * up[i] / (1.0f + exponential(-gate[i]));
-        }
+        for (long i = first * width; i < end * width; i++) out[i] = gate[i] * up[i] / (1.0f + exponential(-gate[i]));
     }
 }
 
 /* d silu(z)/dz = s + z s (1 - s), s the logistic function. */
-void swiglu_grad(const float *g, const float *x, float *dx, long rows, long width) {
+void swiglu_grad(const float *g, const float *gate, const float *up, float *dgate, float *dup, long rows, long width) {
     #pragma omp parallel
     {
         long first, end;
         my_share(rows, &first, &end);
-        for (long row = first; row < end; row++) {
-            const float *gate = x + row * 2 * width, *up = gate + width, *from = g + row * width;
-            float *dgate = dx + row * 2 * width, *dup = dgate + width;
-            for (long i = 0; i < width; i++) {
-                float s = 1.0f / (1.0f + exponential(-gate[i])), silu = gate[i] * s;
-                dup[i] = from[i] * silu;
-                dgate[i] = from[i] * up[i] * (s + silu * (1.0f - s));
-            }
+        for (long i = first * width; i < end * width; i++) {
+            float s = 1.0f / (1.0f + exponential(-gate[i])), silu = gate[i] * s;
+            dup[i] = g[i] * silu;
+            dgate[i] = g[i] * up[i] * (s + silu * (1.0f - s));
         }
     }
 }

@@ -38,8 +38,8 @@ SIGNATURES: dict[str, list[Any]] = {
     "rms_norm_grad": [POINTER] * 5 + [LONG] * 2 + [FLOAT],
     "norm_turn": [POINTER] * 5 + [LONG] * 4 + [FLOAT],
     "norm_turn_grad": [POINTER] * 8 + [LONG] * 4 + [FLOAT],
-    "swiglu": [POINTER] * 2 + [LONG] * 2,
-    "swiglu_grad": [POINTER] * 3 + [LONG] * 2,
+    "swiglu": [POINTER] * 3 + [LONG] * 2,
+    "swiglu_grad": [POINTER] * 5 + [LONG] * 2,
     "relu_squared": [POINTER] * 2 + [LONG] * 2,
     "relu_squared_grad": [POINTER] * 3 + [LONG] * 2,
 }
@@ -163,24 +163,24 @@ class NormTurn(torch.autograd.Function):
 
 
 class SwiGlu(torch.autograd.Function):
-    """silu(gate) · up, where x (... 2F) holds gate and up side by side. Returns ... F."""
+    """silu(gate) · up."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        x = x.contiguous()
-        width = x.shape[-1] // 2
-        out = x.new_empty(*x.shape[:-1], width)
-        ctx.save_for_backward(x)
-        kernels().swiglu(*addresses(x, out), out.numel() // width, width)
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+        gate, up = gate.contiguous(), up.contiguous()
+        out = torch.empty_like(gate)
+        ctx.save_for_backward(gate, up)
+        width = gate.shape[-1]
+        kernels().swiglu(*addresses(gate, up, out), gate.numel() // width, width)
         return out
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (x,) = ctx.saved_tensors
-        grad, dx, width = grad.contiguous(), torch.empty_like(x), x.shape[-1] // 2
-        kernels().swiglu_grad(*addresses(grad, x, dx), grad.numel() // width, width)
-        return dx
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        gate, up = ctx.saved_tensors
+        grad, dgate, dup, width = grad.contiguous(), torch.empty_like(gate), torch.empty_like(up), gate.shape[-1]
+        kernels().swiglu_grad(*addresses(grad, gate, up, dgate, dup), gate.numel() // width, width)
+        return dgate, dup
 
 
 class ReluSquared(torch.autograd.Function):
@@ -213,9 +213,9 @@ def norm_turn(x: Tensor, gain: Tensor, cos: Tensor, sin: Tensor, eps: float) -> 
     return cast("Tensor", NormTurn.apply(x, gain, cos, sin, eps))  # pyright: ignore[reportUnknownMemberType]
 
 
-def swiglu(x: Tensor) -> Tensor:
-    """silu(gate) · up, where x (... 2F) holds gate and up side by side. Returns ... F."""
-    return cast("Tensor", SwiGlu.apply(x))  # pyright: ignore[reportUnknownMemberType]
+def swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    """silu(gate) · up, two tensors of one shape."""
+    return cast("Tensor", SwiGlu.apply(gate, up))  # pyright: ignore[reportUnknownMemberType]
 
 
 def relu_squared(x: Tensor) -> Tensor:
