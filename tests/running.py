@@ -60,7 +60,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 def swift(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs of half the time, for tests that look at neither: the disk is not waited for, and no picture is drawn."""
     monkeypatch.setattr(os, "fsync", lambda handle: None)
-    monkeypatch.setattr("glassformer.training.run.save_png", lambda rows, path, title: None)
+    monkeypatch.setattr("glassformer.training.sitting.save_png", lambda rows, path, title: None)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import textwrap
 import pytest
 
 from glassformer import files
-from glassformer.files import DiskError, sha256, whole_file, whole_folder
+from glassformer.files import DiskError, recover, replaced, sha256, whole_file, whole_folder
 
 
 def names(folder):
@@ -140,6 +140,19 @@ def test_a_folder_whose_renaming_fails_half_way_is_put_back(tmp_path, monkeypatc
     ):
         (temporary / "weights").write_text("new")
     assert (path / "weights").read_text() == "old"
+    assert names(tmp_path) == ["model", "weights"]
+
+
+def test_a_folder_lost_between_the_two_renames_is_recovered_and_its_successor_replaces_it(tmp_path):
+    path = tmp_path / "model"
+    replaced(path).mkdir()
+    (replaced(path) / "weights").write_text("old")
+    recover(path)
+    assert (path / "weights").read_text() == "old"
+    os.rename(path, replaced(path))
+    with whole_folder(path) as temporary:
+        (temporary / "weights").write_text("new")
+    assert (path / "weights").read_text() == "new"
     assert names(tmp_path) == ["model", "weights"]
 
 

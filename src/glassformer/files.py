@@ -40,25 +40,42 @@ def whole_file(path: Path) -> Generator[Path]:
 
 @contextmanager
 def whole_folder(path: Path) -> Generator[Path]:
-    """A temporary folder to fill; it takes the place of `path` when the block ends well, and vanishes when it does not."""
+    """A temporary folder to fill; it takes the place of `path` when the block ends well, and vanishes when it does not.
+
+    A folder cannot be replaced in one stroke: between two renames the old one stands beside it, where `recover` finds it.
+    """
     temporary = path.with_name(f"{TEMPORARY}{path.name}-{uuid.uuid4().hex[:8]}")
-    old = path.with_name(f"{TEMPORARY}{path.name}-{uuid.uuid4().hex[:8]}-old")
     try:
         with explained(path):
+            recover(path)
             temporary.mkdir(parents=True)
             yield temporary
             for inner in sorted(temporary.rglob("*")):
                 flush(inner)
             flush(temporary)
             if path.exists():
-                os.rename(path, old)
+                os.rename(path, replaced(path))
             os.rename(temporary, path)
             flush(path.parent)
     finally:
-        if old.exists() and not path.exists():
-            os.rename(old, path)
+        recover(path)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def recover(path: Path) -> None:
+    """Bring back the folder that an interrupted replacement left beside `path`, or delete it where the new one stands."""
+    old = replaced(path)
+    if not old.exists():
+        return
+    if path.exists():
         shutil.rmtree(old, ignore_errors=True)
+    else:
+        os.rename(old, path)
+
+
+def replaced(path: Path) -> Path:
+    """Where the folder that `path` takes the place of stands meanwhile."""
+    return path.with_name(f".old-{path.name}")
 
 
 @contextmanager

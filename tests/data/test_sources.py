@@ -43,6 +43,13 @@ def test_a_folder_is_read_in_order_without_hidden_and_binary_files(folder: Path)
     assert corpus.notes[1].endswith("2 files left out, not known as text: old.tar.gz, picture.png")
 
 
+def test_a_training_run_inside_the_folder_is_not_read(folder: Path):
+    (folder / "runs" / "mine" / "tokenizer").mkdir(parents=True)
+    (folder / "runs" / "mine" / "recipe.yaml").write_text("seed: 0\n")
+    (folder / "runs" / "mine" / "samples.txt").write_text("what a model wrote\n")
+    assert len(read_documents(folder).documents) == 4
+
+
 def test_links_that_lead_nowhere_or_in_a_circle_do_no_harm(folder: Path):
     try:
         (folder / "broken.txt").symlink_to("nowhere.txt")

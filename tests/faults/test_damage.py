@@ -7,7 +7,7 @@ import contextlib
 import pytest
 
 from glassformer.files import TEMPORARY
-from glassformer.training import run as running_room
+from glassformer.training import sitting as running_room
 from running import QUICK, SENTENCES
 
 pytestmark = pytest.mark.usefixtures("swift")

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from glassformer import train
 from glassformer.errors import CheckpointError, Interrupted
 from glassformer.pipeline import load
-from glassformer.training import run as running_room
+from glassformer.training import sitting as running_room
 from glassformer.training.recipe import OptimiserRecipe
 from running import QUICK, SENTENCES, quick_settings
 

@@ -139,7 +139,7 @@ def files_of_folder(folder: Path, notes: Notes) -> list[Path]:
     texts: list[Path] = []
     others: list[str] = []
     for root, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and not is_run(Path(root, name)))
         for path in (Path(root, name) for name in sorted(names) if not name.startswith(".")):
             if is_wanted(path):
                 texts.append(path)
@@ -152,6 +152,11 @@ def files_of_folder(folder: Path, notes: Notes) -> list[Path]:
     if others:
         notes.append((str(folder), f"{counted(len(others), 'file')} left out, not known as text: {shown}"))
     return texts
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is that of a training run, whose samples and logs are nothing to train on."""
+    return (folder / "recipe.yaml").exists() and (folder / "tokenizer").is_dir()
 
 
 def is_wanted(path: Path) -> bool:
