@@ -5,7 +5,7 @@ validation text, in windows of 64, is known. Peer and ours take turns, seed by s
 slows down does so for both. Settings are frozen; they were tuned with other seeds on the end of the training text.
 
     python benchmarks/train_lm.py                       # five seeds: about a quarter of an hour on two cores
-    python benchmarks/train_lm.py --seeds 101 --only default fastest
+    python benchmarks/train_lm.py --seeds 201 --only default fastest
     python benchmarks/train_lm.py --ten-minutes         # one long run at a size of its own
     python benchmarks/train_lm.py --steps-only          # tokens a second at equal shape, and 200 characters generated
 """
@@ -28,13 +28,13 @@ import torch
 
 PEER = Path(__file__).with_name("peer_gpt.py")
 TARGET = 1.910  # the peer's mean over three seeds
-SEEDS = (101, 102, 103, 104, 105)
+SEEDS = (201, 202, 203, 204, 205)
 
 # What each of ours is: flags of `glassformer train`, the goal for its loss, and the goal for its share of the peer's time.
 SHAPE = "--tokenizer characters --d-model 128 --n-heads 4 --max-len 64 --compile no"
 OURS = {
-    "default": (f"{SHAPE} --n-layers 4 --batch-size 12 --steps 170", TARGET, 1 / 5),
-    "fastest": (f"{SHAPE} --preset fastest --batch-size 12 --steps 155", TARGET, 1 / 9),
+    "default": (f"{SHAPE} --n-layers 4 --batch-size 12 --steps 185", TARGET, 1 / 5),
+    "fastest": (f"{SHAPE} --preset fastest --batch-size 12 --steps 180", TARGET, 1 / 9),
     "same time": (f"{SHAPE} --n-layers 4 --batch-size 24 --steps 720", 1.60, 1.0),
 }
 TEN_MINUTES = "--tokenizer characters --n-layers 5 --d-model 192 --n-heads 6 --max-len 256 --batch-size 8 --steps 1500"
