@@ -54,6 +54,8 @@ bench: $(VENV)/.glassformer-dev
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/tokenizer.py
 	$(BIN)/python benchmarks/train_lm.py
+	$(BIN)/python benchmarks/train_lm.py --steps-only
+	$(BIN)/python benchmarks/train_lm.py --ten-minutes
 
 clean:
-	rm -rf .venv runs .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv $(DEMO) .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -37,18 +37,17 @@ def commands(text: str) -> list[list[str]]:
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A working folder with what the README speaks of."""
-    for name in ("my.txt", "input.txt"):
-        (tmp_path / name).write_text(SENTENCES * 60 + "Once upon a time newest oldest creative\n" * 9)
+    (tmp_path / "my.txt").write_text(SENTENCES * 60 + "Once upon a time newest oldest creative\n" * 9)
     (tmp_path / "questions.txt").write_text("The cat\nA dog\n")
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def in_small(arguments: list[str], number: int) -> list[str]:
-    """The same command with a smaller model, fewer steps and, after the first, a run folder of its own."""
+def in_small(arguments: list[str]) -> list[str]:
+    """The same command with a smaller model and fewer steps."""
     if arguments[0] == "train" and "--print-config" not in arguments:
-        return [*arguments, *QUICK, *(["--out-dir", f"runs/{number}"] if number else [])]
+        return [*arguments, *QUICK]
     if arguments[0] == "tokenizer" and "--vocab-size" in arguments:
         return [*arguments, "--vocab-size", "270"]
     return arguments
@@ -57,8 +56,8 @@ def in_small(arguments: list[str], number: int) -> list[str]:
 def test_every_command_of_the_readme_runs(command, folder):
     found = commands("\n".join(blocks("sh")))
     assert {words[0] for words in found} == set(get_command(app).commands)  # type: ignore[attr-defined]
-    for number, arguments in enumerate(found):
-        done = command(*in_small(arguments, number))
+    for arguments in found:
+        done = command(*in_small(arguments))
         assert done.code == 0, (arguments, done.err)
         assert done.out, arguments
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from glassformer.errors import GlassformerError
-    from glassformer.pipeline import Pipeline, load, train
+    from glassformer.pipeline import Pipeline, load, train, train_tokenizer
     from glassformer.trace import tap, watch
 
 __version__ = "0.1.0"
@@ -18,10 +18,11 @@ _HOME = {
     "load": "glassformer.pipeline",
     "tap": "glassformer.trace",
     "train": "glassformer.pipeline",
+    "train_tokenizer": "glassformer.pipeline",
     "watch": "glassformer.trace",
 }
 
-__all__ = ["GlassformerError", "Pipeline", "__version__", "load", "tap", "train", "watch"]
+__all__ = ["GlassformerError", "Pipeline", "__version__", "load", "tap", "train", "train_tokenizer", "watch"]
 
 
 def __getattr__(name: str) -> Any:

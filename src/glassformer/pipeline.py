@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 
+from glassformer import tokenizers
 from glassformer.checkpoints import load_model, save_model
 from glassformer.config import set_dotted
+from glassformer.data import read_documents
 from glassformer.errors import CheckpointError
 from glassformer.generate import Generation, TextCompletion, generate_text, stream_text
 from glassformer.lens import Description, Explanation, describe, explain
@@ -100,6 +102,15 @@ def model_folder(folder: Path) -> Path:
             f"{folder}: this run has no model yet; let `glassformer train` reach its first evaluation"
         )
     return folder
+
+
+def train_tokenizer(
+    sources: str | Path | Iterable[str | Path], kind: str = "bpe", *, vocab_size: int | None = None, **options: Any
+) -> Tokenizer:
+    """A tokenizer trained on files; options are those of `glassformer.tokenizers.train_tokenizer`."""
+    listed = [sources] if isinstance(sources, str | Path) else list(sources)
+    texts = [document.text for document in read_documents(listed).documents]
+    return tokenizers.train_tokenizer(kind, texts, vocab_size=vocab_size, **options)
 
 
 def train(

@@ -87,14 +87,16 @@ _turn = threading.Lock()
 
 def tap(owner: nn.Module, point: str, value: Tensor) -> Tensor:
     """Show `value`, born in `owner` under the name `point`; returns it, or what the watcher puts in its place."""
-    if _watcher is None:
+    watcher = _watcher  # read once, since another thread may stop watching meanwhile
+    if watcher is None:
         return value
-    return _watcher.show(owner, point, value)
+    return watcher.show(owner, point, value)
 
 
 def watched(owner: nn.Module, *points: str) -> bool:
     """Whether somebody watches one of these points, so that a fused kernel must give way to the readable steps."""
-    return _watcher is not None and _watcher.wants(owner, points)
+    watcher = _watcher
+    return watcher is not None and watcher.wants(owner, points)
 
 
 @contextmanager
@@ -108,7 +110,8 @@ def watch(
     wait for their turn; a second watch inside a watch raises ConfigError, as does a glob that matches nothing.
     """
     global _watcher
-    if _watcher is not None and _watcher.is_mine():
+    running = _watcher
+    if running is not None and running.is_mine():
         raise ConfigError("watch is already running in this thread; ask the first one for all the points")
     watcher = Watcher(model, [points] if isinstance(points, str) else points, edit or {})
     with _turn, torch.compiler.set_stance("force_eager"):

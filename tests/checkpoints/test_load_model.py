@@ -315,3 +315,13 @@ def test_ids_of_special_tokens_are_found_where_older_tools_kept_them(folder: Fol
     (path / "generation_config.json").unlink()
     change(path / CONFIG, eos_token_id=2)
     assert load_model(path).generation["eos_token_id"] == 2
+
+
+def test_what_others_say_about_generating_is_understood(folder: Folder) -> None:
+    path = folder("llama")
+    said = {"do_sample": False, "top_k": 0, "top_p": None, "temperature": 0.7}
+    (path / "generation_config.json").write_text(json.dumps(said))
+    found = load_model(path).generation
+    assert found["temperature"] == 0.0
+    assert "top_k" not in found
+    assert "top_p" not in found

@@ -81,6 +81,15 @@ def test_a_file_of_prompts_is_answered_as_json_lines(command, trained, tmp_path)
     assert alone == "The cat" + found[0]["text"] + "\n"
 
 
+def test_a_prompt_may_hold_any_separator_and_a_broken_one_is_named_by_its_own_line(command, trained, tmp_path):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(json.dumps({"prompt": "one\u2028two"}, ensure_ascii=False) + "\n", encoding="utf-8")
+    done = command("generate", trained, "--prompts", path, *MORE)
+    assert json.loads(done.out)["prompt"] == "one\u2028two"
+    path.write_text('\n\n{"prompt": "fine"}\n\nbroken\n')
+    assert f"{path}:5: expected a JSON object" in command("generate", trained, "--prompts", path).err
+
+
 @pytest.mark.parametrize("flags", [("--stream",), ("--no-stream",), ("-n", 2)])
 def test_a_full_context_is_said_once_on_the_error_stream(command, trained, flags):
     done = command("generate", trained, "-p", "The", "--greedy", "--max-new-tokens", 60, *flags)

@@ -242,3 +242,12 @@ def test_every_key_is_printed_with_its_type_and_default(command):
     assert list(lines) == [key for key, _, _, _ in keys(Recipe)]
     assert lines["loop.keep"].split()[1:3] == ["int", "2"]
     assert {"data.sources", "model.d_model", "optimiser.lr", "loop.steps", "seed"} <= set(lines)
+
+
+@pytest.mark.parametrize("also", [["--demo"], ["recipe.yaml"], ["recipe.yaml", "--config", "recipe.yaml"]])
+def test_only_one_thing_can_be_trained_on(command, text, also, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipe.yaml").write_text("seed: 1\n")
+    done = command("train", *([text] if "--config" not in also else []), *also)
+    assert done.code == 2
+    assert "not several of them" in done.err

@@ -324,9 +324,10 @@ def test_an_average_is_the_formula(decay, steps):
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(step)))
-        update_average(average, model, decay)
+        update_average(average, model, decay, step)
+        now = min(decay, (1 + step) / (10 + step))
         for name, parameter in model.named_parameters():
-            expected[name] = decay * expected[name] + (1 - decay) * parameter.detach().double()
+            expected[name] = now * expected[name] + (1 - now) * parameter.detach().double()
     for name, value in average.items():
         torch.testing.assert_close(value.double(), expected[name], rtol=1e-4, atol=1e-5)
 

@@ -42,7 +42,7 @@ def decided(
 def pace(monkeypatch):
     """Every step takes this many seconds here."""
     seconds = [0.01]
-    monkeypatch.setattr(decide, "seconds_per_step", lambda *arguments: seconds[0])
+    monkeypatch.setattr(decide, "seconds_per_portion", lambda *arguments: seconds[0])
     return seconds
 
 
@@ -169,3 +169,16 @@ def test_a_compiled_run_learns_what_a_plain_one_learns(tmp_path):
         rows = (tmp_path / mode / "log.jsonl").read_text().splitlines()
         losses.append(float(rows[-1].split('"val_loss": ')[1].split(",")[0]))
     assert losses[1] == pytest.approx(losses[0], abs=1e-3)
+
+
+@pytest.mark.parametrize("d_model", [2, 30, 66, 96, 100, 128, 130, 384, 1000])
+def test_whatever_even_width_is_asked_for_the_heads_fit_it(d_model):
+    wishes, _ = decided(model__d_model=d_model)
+    assert wishes["model"]["d_model"] == d_model
+    assert wishes["model"]["d_head"] % 2 == 0
+
+
+@pytest.mark.parametrize("n_heads", [1, 3, 6, 7])
+def test_whatever_heads_are_asked_for_the_width_fits_them(n_heads):
+    wishes, _ = decided(model__n_heads=n_heads)
+    assert wishes["model"]["n_heads"] == n_heads

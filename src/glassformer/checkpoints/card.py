@@ -15,8 +15,9 @@ def model_card(title: str, model: Decoder, family: Family, body: str | None, *, 
         f"{what_it_is(model)} {whose_shape(model.config, family)}",
         *([body.strip()] if body else []),
         "## Use",
-        code("sh", f'glassformer generate {title} -p "Once upon a time"') if has_tokenizer else "",
-        code("python", with_transformers(title) if public and has_tokenizer else with_glassformer(title)),
+        "In this folder:",
+        code("sh", 'glassformer generate . -p "Once upon a time"') if has_tokenizer else "",
+        code("python", with_transformers() if public and has_tokenizer else with_glassformer()),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -51,23 +52,21 @@ def whose_shape(config: ModelConfig, family: Family) -> str:
     )
 
 
-def with_transformers(title: str) -> str:
+def with_transformers() -> str:
     """A program that continues a text by means of another library."""
     return (
         "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-        f'tokenizer = AutoTokenizer.from_pretrained("{title}")\n'
-        f'model = AutoModelForCausalLM.from_pretrained("{title}")\n'
+        'tokenizer = AutoTokenizer.from_pretrained(".")\n'
+        'model = AutoModelForCausalLM.from_pretrained(".")\n'
         'ids = tokenizer("Once upon a time", return_tensors="pt").input_ids\n'
         "print(tokenizer.decode(model.generate(ids, max_new_tokens=50)[0]))"
     )
 
 
-def with_glassformer(title: str) -> str:
+def with_glassformer() -> str:
     """A program that opens the folder."""
     return (
-        "from pathlib import Path\n\n"
-        "from glassformer.checkpoints import load_model\n\n"
-        f'loaded = load_model(Path("{title}"))'
+        'from pathlib import Path\n\nfrom glassformer.checkpoints import load_model\n\nloaded = load_model(Path("."))'
     )
 
 

@@ -92,7 +92,12 @@ def read_generation(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """The defaults for generating; folders without the file keep their token ids in config.json."""
     ids = {key: config[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id") if key in config}
     path = folder / "generation_config.json"
-    return ids | (read_json(path) if path.exists() else {})
+    found = {key: value for key, value in (read_json(path) if path.exists() else {}).items() if value is not None}
+    if found.get("do_sample") is False:
+        found["temperature"] = 0.0  # how those who say so mean "always the likeliest"
+    if found.get("top_k") == 0:
+        del found["top_k"]  # their way to say "all"
+    return ids | found
 
 
 def notes(keys: Keys, family: Family) -> list[str]:

@@ -44,13 +44,15 @@ def save_model(
     *,
     generation: Mapping[str, Any] | None = None,
     card: str | None = None,
+    title: str | None = None,
     extra: Mapping[str, str] | None = None,
 ) -> None:
     """Write `folder`, in place of the model folder that stands there, if one does.
 
     A model that a public family expresses is written as that family, so that `transformers` opens it; any other as
     `model_type: glassformer`. generation: defaults such as ``{"temperature": 0.8}``, in the words of
-    generation_config.json. card: Markdown for the README.md, such as results. extra: what else to remember in the
+    generation_config.json. card and title: Markdown for the README.md, such as
+    results, and its heading. extra: what else to remember in the
     metadata of the weights. Raises CheckpointError where the tokenizer does not fit the model or the folder holds other
     files, DiskError where the disk refuses; then what stood there is untouched.
     """
@@ -67,7 +69,7 @@ def save_model(
         tensors.write(draft / tensors.WHOLE, to_file(model, family), metadata)
         if tokenizer is not None:
             tokenizer.save(draft)
-        text = model_card(folder.name, model, family, card, has_tokenizer=tokenizer is not None)
+        text = model_card(title or folder.name, model, family, card, has_tokenizer=tokenizer is not None)
         (draft / "README.md").write_text(text, encoding="utf-8")
 
 

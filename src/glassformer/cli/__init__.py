@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 
 from glassformer.errors import FAILED, USAGE, GlassformerError
 
@@ -18,6 +19,7 @@ def main() -> None:
     from glassformer.cli.app import app
 
     command = get_command(app)
+    warnings.showwarning = lambda message, *_: print(f"glassformer: {message}", file=sys.stderr)
     try:
         with command.make_context("glassformer", sys.argv[1:] or ["--help"]) as context:
             command.invoke(context)
@@ -31,14 +33,23 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output has gone, as `head` does; that is no failure of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
-        if not is_usage(error):
-            raise
-        leave(describe_usage(error), USAGE)
+        if is_usage(error):
+            leave(describe_usage(error), USAGE)
+        if is_out_of_memory(error):
+            leave("there is not enough memory; choose a smaller --batch-size, --max-len or model, or more --grad-accum")
+        raise
 
 
 def is_usage(error: Exception) -> bool:
     """Whether an error is the command line parser's complaint about the flags."""
     return hasattr(error, "format_message") and hasattr(error, "exit_code")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the machine had no more memory to give; on CPUs torch says so in words alone."""
+    return isinstance(error, MemoryError) or any(
+        sign in str(error) for sign in ("not enough memory", "can't allocate memory", "out of memory")
+    )
 
 
 def describe_usage(error: Exception) -> str:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from glassformer.pipeline import Pipeline
 
 
+PROMPTS_AT_ONCE = 32  # enough to keep the cores busy, few enough that answers come while others are being written
+
+
 def generate(
     run: Annotated[Path, Argument(help="Run folder or model folder.")],
     prompt: Annotated[
@@ -101,9 +104,12 @@ def write_stream(pipe: Pipeline, prompt: str, settings: dict[str, Any]) -> None:
 def answer_file(pipe: Pipeline, path: Path, settings: dict[str, Any]) -> None:
     """One JSON line for each completion of each prompt of a file."""
     asked = read_prompts(path)
-    for completion in pipe.generate_many(asked, **settings):
-        row = {"prompt": completion.prompt, "text": completion.text, "finish": completion.completion.finish}
-        print(json.dumps(row, ensure_ascii=False))
+    for start in range(0, len(asked), PROMPTS_AT_ONCE):
+        completions = pipe.generate_many(asked[start : start + PROMPTS_AT_ONCE], **settings)
+        for completion in completions:
+            row = {"prompt": completion.prompt, "text": completion.text, "finish": completion.completion.finish}
+            print(json.dumps(row, ensure_ascii=False), flush=True)
+        warn(note for completion in completions for note in completion.completion.notes)
 
 
 def read_prompts(path: Path) -> list[str]:
@@ -111,7 +117,9 @@ def read_prompts(path: Path) -> list[str]:
     from glassformer.errors import DataError
 
     try:
-        lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        text = path.read_text(encoding="utf-8-sig").replace("\r\n", "\n")
+        # Cut at line feeds alone, for JSON may hold the other separators as they are.
+        lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
@@ -119,9 +127,9 @@ def read_prompts(path: Path) -> list[str]:
     if not lines:
         raise DataError(f"{path}: holds no prompts")
     if path.suffix not in (".jsonl", ".ndjson"):
-        return lines
+        return [line for _, line in lines]
     asked: list[str] = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in lines:
         try:
             prompt = json.loads(line)["prompt"]
         except (ValueError, KeyError, TypeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -64,12 +65,21 @@ def train(
     optimiser: Annotated[
         str | None, Option("--optimiser", "--optimizer", help="muon (matrices; AdamW for the rest) or adamw.")
     ] = None,
-    lr: Annotated[float | None, Option("--lr", "--learning-rate", help="Learning rate.")] = None,
+    lr: Annotated[
+        float | None,
+        Option("--lr", "--learning-rate", help="Rate of the matrices inside blocks (muon), or of everything (adamw)."),
+    ] = None,
     schedule: Annotated[str | None, Option("--lr-schedule", help="linear, cosine, wsd or constant.")] = None,
     warmup_steps: Annotated[
         int | None, Option("--warmup-steps", "--lr-warmup-steps", help="Steps of linear warm-up.")
     ] = None,
-    weight_decay: Annotated[float | None, Option("--weight-decay", help="Decoupled weight decay.")] = None,
+    weight_decay: Annotated[
+        float | None,
+        Option(
+            "--weight-decay",
+            help="Decoupled decay of the matrices inside blocks (muon), or of all but vectors (adamw).",
+        ),
+    ] = None,
     grad_clip: Annotated[
         float | None, Option("--grad-clip", "--max-grad-norm", help="Largest norm of the gradient.")
     ] = None,
@@ -146,10 +156,14 @@ def train(
         "loop.threads": threads,
     }
     from glassformer.config import parse_assignments, read_mapping, set_dotted
+    from glassformer.errors import ConfigError
 
     named = ["demo:python-docs"] if demo else list(sources or [])
-    if len(named) == 1 and Path(named[0]).suffix in (".yaml", ".yml"):
-        config, named = Path(named[0]), []
+    recipes = [name for name in named if Path(name).suffix in (".yaml", ".yml")]
+    if (demo and sources) or (recipes and (config or len(named) > 1)):
+        raise ConfigError("name either files to train on, or one recipe, or --demo, not several of them")
+    if recipes:
+        config, named = Path(recipes[0]), []
     wishes: dict[str, Any] = read_mapping(config) if config else {}
     for key, value in flags.items():
         if value is not None:
@@ -174,9 +188,10 @@ def run(wishes: dict[str, Any], out_dir: Path | None, minutes: float) -> None:
         raise ConfigError("nothing to train on: name a file, a folder or -, or use --demo")
     folder = out_dir or Path("runs") / name_of(sources[0])
     train_run(wishes, folder, minutes=minutes, screen=screen_for(sys.stderr))
-    print(f"glassformer generate {folder} -p 'Once upon a time'")
-    print(f"glassformer explain {folder} 'Once upon a time'")
-    print(f"glassformer info {folder}")
+    place = shlex.quote(str(folder))
+    print(f"glassformer generate {place} -p 'Once upon a time'")
+    print(f"glassformer explain {place} 'Once upon a time'")
+    print(f"glassformer info {place}")
 
 
 def tokenizer_wish(asked: str | None) -> dict[str, Any]:

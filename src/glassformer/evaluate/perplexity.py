@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
+from glassformer.models import Decoder
 from glassformer.ops.losses import IGNORED, cross_entropy
 
-TOKENS_PER_BATCH = 8192  # enough to keep the cores busy, little enough to fit into memory anywhere
+TOKENS_PER_BATCH = 8192  # enough to keep the cores busy
+LOGITS_PER_BATCH = 2**26  # a quarter of a gigabyte, which large vocabularies would reach first
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,14 @@ class Score:
 
 @torch.inference_mode()
 def evaluate(
-    model: nn.Module, inputs: NDArray[np.integer[Any]], targets: NDArray[np.integer[Any]], n_bytes: int
+    model: Decoder, inputs: NDArray[np.integer[Any]], targets: NDArray[np.integer[Any]], n_bytes: int
 ) -> Score:
     """The score over windows of inputs and targets [n, T]; targets of -100 do not count. `n_bytes`: what they stand for."""
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    rows = max(1, TOKENS_PER_BATCH // inputs.shape[1])
+    vocab_size = model.config.vocab_size
+    rows = max(1, min(TOKENS_PER_BATCH, LOGITS_PER_BATCH // vocab_size) // inputs.shape[1])
     total = 0.0
     for start in range(0, len(inputs), rows):
         ids = torch.from_numpy(inputs[start : start + rows].astype(np.int64)).to(device)

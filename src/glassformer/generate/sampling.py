@@ -52,11 +52,6 @@ class Sampling(Config):
                 yield name, function, setting
 
     @property
-    def is_greedy(self) -> bool:
-        """Whether the likeliest token is always taken."""
-        return self.temperature == 0
-
-    @property
     def penalises(self) -> bool:
         """Whether the choice depends on the tokens seen so far other than through the model."""
         return self.repetition_penalty != 1 or self.presence_penalty != 0 or self.frequency_penalty != 0

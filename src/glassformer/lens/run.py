@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from glassformer.errors import ConfigError
+from glassformer.generate.context import Window
 from glassformer.generate.loop import evaluating
 from glassformer.generate.sampling import Sampling
+from glassformer.generate.text import prompt_ids
 from glassformer.lens.checks import run_checks
 from glassformer.lens.explanation import Explanation
 from glassformer.lens.scene import Scene, choose
@@ -115,15 +117,15 @@ class Reading(NamedTuple):
 
 
 def read(tokenizer: Tokenizer, text: str, max_len: int) -> Reading:
-    """The last `max_len` tokens of a text; of an empty text, the eos token, behind which a document begins."""
-    ids = tokenizer.encode(text)
-    if not ids:
+    """The tokens that generating would read: of an empty text the eos token, of a long one the last that are kept."""
+    window = Window(prompt_ids(tokenizer, text))
+    ids, note = window.tokens, ""
+    if not text:
         note = "The text is empty: the model reads the token that stands between documents."
-        return Reading([tokenizer.eos_id], [tokenizer.eos_id], (note,))
-    if len(ids) <= max_len:
-        return Reading(ids, ids, ())
-    note = f"The text has {len(ids):,} tokens and the model reads {max_len:,}: the last {max_len:,} are explained."
-    return Reading(ids, ids[-max_len:], (note,))
+    elif window.fit(max_len):
+        kept = len(window.visible())
+        note = f"The text has {len(ids):,} tokens and the model reads {max_len:,}: the last {kept:,} are explained."
+    return Reading(ids, window.visible(), (note,) if note else ())
 
 
 def refuse_foreign_ids(ids: Sequence[int], vocab_size: int) -> None:

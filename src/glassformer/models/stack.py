@@ -55,12 +55,12 @@ class Embedding(nn.Module):
         """The row of the bigram table for each token and the one before it, 0 where a text begins. B T."""
         assert self.bigram is not None
         rows = self.bigram.num_embeddings
-        first = ids[:, :1] if before is None else before[:, None]
-        previous = torch.cat((first, ids[:, :-1]), dim=1)
+        first = torch.full_like(ids[:, :1], -1) if before is None else before[:, None]
+        previous = torch.cat((first, ids[:, :-1]), dim=1)  # -1: nobody said what stands before
         code = previous * self.token.num_embeddings + ids
         if self.token.num_embeddings**2 >= rows:
             code = code * 2_654_435_761 >> 7  # Knuth's multiplicative hash spreads the pairs that share a row
-        return torch.where(at > 0, 1 + code % (rows - 1), 0)
+        return torch.where((at > 0) & (previous >= 0), 1 + code % (rows - 1), 0)
 
 
 class Stack(nn.Module):

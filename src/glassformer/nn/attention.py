@@ -1,4 +1,4 @@
-"""Multi-head attention (Vaswani et al. 2017, section 3.2), self and cross; grouped and multi-query by one number."""
+"""Multi-head attention (Vaswani et al. 2017, section 3.2); grouped and multi-query by one number."""
 
 # B batch, T queries, S keys, D model, H heads, G key/value heads, K head width, V value width
 

@@ -1,5 +1,4 @@
-"""The one block that serves every shape: attention, cross-attention where there is a memory, and an MLP, each beside the
-residual stream with its norm before or after."""
+"""The one block: attention and an MLP, each beside the residual stream with its norm before or after."""
 
 # B batch, T tokens, D model
 

@@ -21,7 +21,7 @@ Turn = Callable[[Tensor], Tensor]
 class Positions(nn.Module):
     """No order at all: the scheme `none`, and the base of the others."""
 
-    adds = False  # whether `add` changes the embeddings, so that there is a code to show
+    adds = False  # whether `code` gives something to add to the embeddings
 
     def __init__(self, *, d_model: int, n_heads: int, d_head: int, max_len: int) -> None:
         super().__init__()

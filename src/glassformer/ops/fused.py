@@ -49,6 +49,7 @@ def usable(x: Tensor) -> bool:
     """Whether the compiled kernels may compute on `x` instead of torch."""
     return (
         not torch.compiler.is_compiling()
+        and type(x) in (Tensor, torch.nn.Parameter)  # not a stand-in that holds no numbers
         and x.dtype is torch.float32
         and x.device.type == "cpu"
         and not torch.is_autocast_enabled("cpu")
@@ -66,7 +67,12 @@ def library() -> ctypes.CDLL | None:
         return None
     try:
         kernels = ctypes.CDLL(str(built()))
-    except (OSError, subprocess.SubprocessError, GlassformerError) as error:
+    except (
+        OSError,
+        RuntimeError,
+        subprocess.SubprocessError,
+        GlassformerError,
+    ) as error:  # RuntimeError: no home folder
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         warnings.warn(f"training on the CPU goes on without compiled kernels ({reason})", RuntimeWarning, stacklevel=2)
         return None

@@ -20,8 +20,3 @@ def cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0)
         label_smoothing=label_smoothing,
         reduction="sum",
     )
-
-
-def count_targets(targets: Tensor) -> Tensor:
-    """How many targets count. Returns a scalar."""
-    return targets.ne(IGNORED).sum()

@@ -63,7 +63,7 @@ class Tokenizer(ABC):
         *,
         vocab_size: int | None = None,
         special_tokens: Sequence[str] = (),
-        pattern: str = "gpt4",
+        pattern: str = "gpt2",
     ) -> Self:
         """Learn a vocabulary from documents. Only "bpe" reads `pattern`. Raises TokenizerError when `vocab_size` (which
         counts the special tokens) is out of the text's reach.

@@ -48,7 +48,7 @@ class BytePairTokenizer(Tokenizer):
         merges: Sequence[tuple[bytes, bytes]],
         special: SpecialTokens,
         *,
-        pattern: str = "gpt4",
+        pattern: str = "gpt2",
         engine: Engine = "auto",
     ) -> None:
         check_engine(engine)
@@ -68,7 +68,7 @@ class BytePairTokenizer(Tokenizer):
         *,
         vocab_size: int | None = None,
         special_tokens: Sequence[str] = (),
-        pattern: str = "gpt4",
+        pattern: str = "gpt2",
         engine: Engine = "auto",
     ) -> Self:
         """Learn merges from documents. Without `vocab_size`, `usual_vocab_size` or as many tokens as the text allows, which

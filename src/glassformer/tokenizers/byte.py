@@ -32,7 +32,7 @@ class ByteTokenizer(Tokenizer):
         *,
         vocab_size: int | None = None,
         special_tokens: Sequence[str] = (),
-        pattern: str = "gpt4",
+        pattern: str = "gpt2",
     ) -> Self:
         """Nothing is learned, so `texts` is not read."""
         special = SpecialTokens.after(256, special_tokens)

@@ -48,7 +48,7 @@ class LookupTokenizer(Tokenizer):
         *,
         vocab_size: int | None = None,
         special_tokens: Sequence[str] = (),
-        pattern: str = "gpt4",
+        pattern: str = "gpt2",
     ) -> Self:
         """The most frequent pieces (equally frequent ones in code-point order), up to `vocab_size` with special tokens."""
         counts: Counter[str] = Counter()

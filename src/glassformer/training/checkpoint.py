@@ -160,7 +160,11 @@ def clone(model: nn.Module) -> dict[str, Tensor]:
     return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
 
 
-def update_average(average: dict[str, Tensor], model: nn.Module, decay: float) -> None:
-    """Move an exponential moving average of the weights (Polyak and Juditsky 1992) one step."""
+def update_average(average: dict[str, Tensor], model: nn.Module, decay: float, step: int) -> None:
+    """Move an exponential moving average of the weights (Polyak and Juditsky 1992) one step, `step` counting from 0.
+
+    The decay grows to its full value over the first steps, so that little is left of the random beginning.
+    """
+    decay = min(decay, (1 + step) / (10 + step))
     with torch.no_grad():
         torch._foreach_lerp_(list(average.values()), [p for _, p in model.named_parameters()], 1 - decay)

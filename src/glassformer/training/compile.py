@@ -35,6 +35,8 @@ class Fallback:
         logging.getLogger("torch._inductor").setLevel(logging.ERROR)
         try:
             self.current = torch.compile(self.plain)
+            self.current(ids).sum().backward()  # the gradient's graph is compiled too, and may fail where this did not
+            self.plain.zero_grad(set_to_none=True)
             logits = self.current(ids)
         except (
             Exception

@@ -84,10 +84,12 @@ def choose_model(decisions: Decisions, n_tokens: int, vocab_size: int) -> ModelC
     layers, d_model, heads = next(size for least, *size in SIZES if n_tokens >= least)
     reason = f"{n_tokens:,} training tokens"
     decisions.choose("model.n_layers", layers, reason)
-    if asked.get("n_heads") is None and asked.get("d_model") is not None:
-        heads = max(1, int(asked["d_model"]) // 32)
+    if asked.get("d_model") is not None:
+        heads = heads_for(int(asked["d_model"]))
+    elif asked.get("n_heads") is not None:
+        d_model = 32 * int(asked["n_heads"])
     decisions.choose("model.d_model", d_model, reason)
-    decisions.choose("model.n_heads", heads, "heads of 32 channels")
+    decisions.choose("model.n_heads", heads, "heads of 32 channels or a little more")
     longest = max(1, min(n_tokens // 4, 256 if decisions.get("tokenizer.kind") == "characters" else 128))
     context = decisions.choose("model.max_len", longest, "context that a small model can use")
     if int(context) + 1 > n_tokens:
@@ -103,6 +105,11 @@ def choose_model(decisions: Decisions, n_tokens: int, vocab_size: int) -> ModelC
     return ModelConfig.parse(decisions.get("model"), "model")
 
 
+def heads_for(d_model: int) -> int:
+    """The most heads of at least 32 channels that divide d_model with an even width, as rotary positions want; else 1."""
+    return next((n for n in range(d_model // 32, 0, -1) if d_model % n == 0 and d_model // n % 2 == 0), 1)
+
+
 def choose_loop(decisions: Decisions, config: ModelConfig, n_tokens: int, minutes: float, device: torch.device) -> None:
     """Batch and steps such that the run takes about `minutes` on this machine, and rates that suit them."""
     batch = decisions.choose(
@@ -115,7 +122,7 @@ def choose_loop(decisions: Decisions, config: ModelConfig, n_tokens: int, minute
         raise ConfigError(f"loop.batch_size={batch} does not divide into loop.grad_accum={portions} portions")
     tokens = int(batch) * config.max_len
     if decisions.get("loop.steps") is None:
-        seconds = seconds_per_step(config, int(batch), device)
+        seconds = portions * seconds_per_portion(config, int(batch) // portions, device)
         fits = int(60 * minutes / seconds)
         enough = max(100, int(MOST_EPOCHS * n_tokens / tokens))
         steps = max(20, min(fits, enough))
@@ -153,8 +160,8 @@ MOST_EPOCHS = 30  # beyond it small models on small texts only memorise
 SECONDS_THAT_PAY = 900.0  # compiling costs 30 to 80 s cold and gains about a tenth to a half
 
 
-def seconds_per_step(config: ModelConfig, batch: int, device: torch.device) -> float:
-    """How long a training step takes here: the best of three on a throw-away model."""
+def seconds_per_portion(config: ModelConfig, batch: int, device: torch.device) -> float:
+    """How long a step of one portion takes here: the best of four on a throw-away model."""
     model = build_model(config).to(device)
     optimisers = Optimisers(model, OptimiserRecipe())
     ids = torch.zeros(batch, config.max_len, dtype=torch.long, device=device)

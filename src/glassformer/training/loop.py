@@ -64,6 +64,7 @@ def train_loop(
     reaches the weights.
     """
     loop = recipe.loop
+    recent: list[float] = []  # losses since the last evaluation
     meter = Meter(state, loop.steps, loop.batch_size * recipe.model.max_len)
     services.screen.begin(state.step, loop.steps)
     model.train()
@@ -76,8 +77,9 @@ def train_loop(
         norm = clip_gradients(model, recipe.optimiser.grad_clip)
         optimisers.step()
         if average is not None and recipe.optimiser.ema is not None:
-            update_average(average, model, recipe.optimiser.ema)
+            update_average(average, model, recipe.optimiser.ema, state.step)
         state.step += 1
+        recent.append(loss)
         meter.tick()
         if due(state.step, loop.log_every, loop.steps):
             row = {"step": state.step, "epoch": batches.epoch(state.step, loop.batch_size), "loss": loss}
@@ -85,7 +87,8 @@ def train_loop(
             services.log.write(row)
             services.screen.step(row)
         if due(state.step, loop.eval_every, loop.steps):
-            report(services.evaluate(), loss, state, services)
+            report(services.evaluate(), sum(recent) / len(recent), state, services)
+            recent.clear()
             model.train()
         if loop.early_stop is not None and state.worse >= loop.early_stop:
             services.screen.note(
@@ -140,7 +143,10 @@ def clip_gradients(model: nn.Module, largest: float | None) -> float | None:
 
 
 def report(score: Score, loss: float, state: State, services: Services) -> None:
-    """Log an evaluation, keep the best model, and say so when the text is being learnt by heart."""
+    """Log an evaluation, keep the best model, and say so when the text is being learnt by heart.
+
+    `loss` is the mean training loss since the evaluation before.
+    """
     improved = state.best_loss is None or score.loss < state.best_loss
     if improved:
         state.best_loss, state.best_step, state.worse = score.loss, state.step, 0
@@ -161,7 +167,8 @@ def not_a_number(loss: float, state: State) -> GlassformerError:
     """What to say when training has diverged."""
     return GlassformerError(
         f"the loss became {loss} at step {state.step + 1:,}; the weights were not touched by it; "
-        "lower optimiser.lr or set optimiser.grad_clip=1.0, and train into another --out-dir"
+        "lower the rates under optimiser (lr, embedding_lr, head_lr, vector_lr) or set optimiser.grad_clip=1.0, "
+        "and train into another --out-dir"
     )
 
 

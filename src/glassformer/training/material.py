@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glassformer.data import Corpus, Document, Split, read_documents, split
-from glassformer.errors import DataError
+from glassformer.errors import ConfigError, DataError
 from glassformer.tokenizers import Tokenizer, load_tokenizer, train_tokenizer
 from glassformer.training.recipe import DataRecipe, TokenizerRecipe
 
@@ -43,7 +43,11 @@ def read(sources: tuple[str, ...], data: DataRecipe) -> Corpus:
 def make_tokenizer(recipe: TokenizerRecipe, parts: Split) -> Tokenizer:
     """The tokenizer of a path, or a new one trained on the training text."""
     if recipe.path is not None:
-        return load_tokenizer(Path(recipe.path))
+        known = load_tokenizer(Path(recipe.path))
+        if recipe.vocab_size not in (None, known.vocab_size):
+            found = f"{recipe.path} holds a tokenizer of {known.vocab_size:,} tokens, not of {recipe.vocab_size:,}"
+            raise ConfigError(f"{found}; leave out --vocab-size, or train a tokenizer instead of naming one")
+        return known
     texts = (document.text for document in parts.train)
     return train_tokenizer(recipe.kind, texts, vocab_size=recipe.vocab_size, pattern=recipe.pattern)
 

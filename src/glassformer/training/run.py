@@ -75,7 +75,10 @@ def decide(
     """Fill the user's wishes up to a complete recipe, telling each choice."""
     vocab_size = material.tokenizer.vocab_size
     set_dotted(decisions.wishes, "tokenizer", tokenizer.model_dump(mode="json"))
-    if tokenizer.path is None:
+    if tokenizer.path is not None:
+        set_dotted(decisions.wishes, "tokenizer.kind", material.tokenizer.kind)
+        set_dotted(decisions.wishes, "tokenizer.vocab_size", vocab_size)
+    else:
         decisions.choose("tokenizer.vocab_size", vocab_size, "what the training text supports")
     config = choose_model(decisions, len(material.train), vocab_size)
     choose_loop(decisions, config, len(material.train), minutes, device)

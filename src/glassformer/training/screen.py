@@ -79,7 +79,7 @@ class TerminalScreen(PlainScreen):
         self._task: Any = None
 
     def say(self, text: str = "") -> None:
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(text, markup=False, emoji=False, soft_wrap=True)
 
     def begin(self, step: int, steps: int) -> None:
         super().begin(step, steps)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +73,7 @@ class Sitting:
                 evaluate=self.evaluate_some,
                 sample=self.sample,
                 save_checkpoint=self.save_checkpoint,
-                save_best=lambda score: self.save("best", score),
+                save_best=self.save_best,
                 stop_requested=stop_requested,
                 log=self.log,
                 screen=self.screen,
@@ -118,18 +120,34 @@ class Sitting:
         with averaged(self.model, self.average):
             written = generate_text(self.model, self.material.tokenizer, [prompt], generation=generation)
         text = prompt + written[0].text
-        with whole_file(self.folder / "samples" / f"step-{self.state.step:08d}.txt") as path:
+        with self.disk_permitting("sample"), whole_file(self.sample_file) as path:
             path.write_text(text, encoding="utf-8")
         return text
 
+    @property
+    def sample_file(self) -> Path:
+        """Where the sample of this step goes."""
+        return self.folder / "samples" / f"step-{self.state.step:08d}.txt"
+
     def save_checkpoint(self, state: State) -> bool:
-        """Save; where the disk refuses, say so and go on: the last good checkpoint stays, and the next may succeed."""
-        try:
+        """Save a checkpoint, if the disk permits. Returns whether it did."""
+        before = self.checkpoints.found()[:1]
+        with self.disk_permitting("checkpoint"):
             self.checkpoints.save(self.model, self.optimisers, self.average, state, self.identity)
+        return self.checkpoints.found()[:1] != before
+
+    def save_best(self, score: Score) -> None:
+        """Write the model folder `best`, if the disk permits."""
+        with self.disk_permitting("best model"):
+            self.save("best", score)
+
+    @contextmanager
+    def disk_permitting(self, what: str) -> Generator[None]:
+        """Where the disk refuses, say so and go on training: what was saved before stays, and the next may succeed."""
+        try:
+            yield
         except DiskError as error:
-            self.screen.note(f"checkpoint not saved: {error}")
-            return False
-        return True
+            self.screen.note(f"{what} not saved: {error}")
 
     def save(self, name: str, score: Score) -> None:
         """Write the model folder `name`."""
@@ -140,6 +158,7 @@ class Sitting:
                 self.material.tokenizer,
                 generation={"temperature": 0.8, "do_sample": True},
                 card=self.results(score),
+                title=self.folder.name,
             )
 
     def results(self, score: Score) -> str:
