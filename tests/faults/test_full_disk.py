@@ -55,7 +55,18 @@ def test_a_checkpoint_that_finds_no_room_is_said_and_the_earlier_ones_stay(comma
     assert [damage(path) for path in found] == [None] * 4
 
 
-@pytest.mark.parametrize(("where", "room"), [("best", 8), ("final", 0), ("loss.png", 0), ("samples", 0)])
+@pytest.mark.parametrize(("where", "what"), [("best", "best model"), ("samples", "sample")])
+def test_what_is_no_checkpoint_may_find_no_room_either_and_training_goes_on(
+    command, text, tmp_path, monkeypatch, where, what
+):
+    monkeypatch.setattr(files, "flush", Full(where, 0).flush)
+    done = command("train", text, *FLAGS, "--sample-every", 3, "-o", tmp_path / "run")
+    assert done.code == 0, done.err
+    assert f"{what} not saved: " in done.err
+    assert (tmp_path / "run" / "final").exists()
+
+
+@pytest.mark.parametrize(("where", "room"), [("final", 0), ("loss.png", 0)])
 def test_wherever_the_disk_is_full_the_run_stops_with_a_sentence_and_goes_on_once_there_is_room(
     command, text, tmp_path, monkeypatch, where, room
 ):

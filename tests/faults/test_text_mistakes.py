@@ -99,5 +99,6 @@ def test_a_loss_that_is_no_number_is_one_sentence_and_keeps_what_was_learnt(comm
     done = command("train", tmp_path / "my.txt", *QUICK, *flags, "-o", tmp_path / "run")
     assert done.code == 1
     assert done.sentence.startswith("the loss became nan at step ")
-    assert done.sentence.endswith("lower optimiser.lr or set optimiser.grad_clip=1.0, and train into another --out-dir")
+    assert "lower the rates under optimiser (lr, " in done.sentence
+    assert done.sentence.endswith("or set optimiser.grad_clip=1.0, and train into another --out-dir")
     assert not (tmp_path / "run" / "final").exists()

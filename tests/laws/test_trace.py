@@ -147,7 +147,8 @@ def test_watching_changes_nothing_but_rounding_and_where_no_kernel_gives_way_not
     with watch(model) as seen:
         assert_close(model(ids), unwatched, **TOLERANCE)
     assert set(seen) == set(names)
-    with watch(model, [name for name in names if name.split(".")[-1] not in READABLE]):
+    fused = (".q_norm.out", ".k_norm.out")  # what one kernel makes of norm and turn together
+    with watch(model, [name for name in names if name.split(".")[-1] not in READABLE and not name.endswith(fused)]):
         assert torch.equal(model(ids), unwatched)
     assert torch.equal(model(ids), unwatched)
 

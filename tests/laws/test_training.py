@@ -247,7 +247,7 @@ def test_orthogonalising_keeps_the_singular_vectors_and_drives_the_values_to_one
     matrix = conditioned(seed, rows, rows + more)
     found = orthogonalise(scale * matrix[None])[0]
     u, values, v = torch.linalg.svd(matrix, full_matrices=False)
-    driven = values.double() / (values.double().norm() * SAFETY)
+    driven = scale * values.double() / (scale * values.double().norm() * SAFETY + 1e-7)
     for a, b, c in POLAR_EXPRESS:
         driven = a * driven + b * driven**3 + c * driven**5
     torch.testing.assert_close(found, u @ torch.diag(driven.float()) @ v, atol=0.02, rtol=0)  # float32 against float64
