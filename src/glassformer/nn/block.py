@@ -27,7 +27,7 @@ class Block(nn.Module):
         self.attention = attention
         self.mlp_norm = mlp_norm
         self.mlp = mlp
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
 
     def forward(self, x: Tensor, place: Place, cache: Cache | None = None) -> Tensor:
         x = tap(self, "resid_pre", x)

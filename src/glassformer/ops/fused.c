@@ -29,6 +29,9 @@ static inline float exponential(float x) {
     return power * (1.0f + r * (1.0f + r * (0.5f + r * (1.0f / 6 + r * (1.0f / 24 + r * (1.0f / 120 + r * (1.0f / 720)))))));
 }
 
+/* Waking a second thread costs more than a few thousand numbers do, as when one token is decoded. */
+#define ENOUGH(numbers) ((numbers) > 16384)
+
 static void my_share(long rows, long *first, long *end) {
     long n = omp_get_num_threads(), me = omp_get_thread_num();
     *first = rows * me / n;
@@ -37,7 +40,7 @@ static void my_share(long rows, long *first, long *end) {
 
 /* out = x / rms(x) * gain */
 void rms_norm(const float *x, const float *gain, float *out, long rows, long d, float eps) {
-    #pragma omp parallel
+    #pragma omp parallel if (ENOUGH(rows * d))
     {
         long first, end;
         my_share(rows, &first, &end);
@@ -62,7 +65,7 @@ static void norm_grad_row(const float *g, const float *x, const float *gain, flo
 
 /* dgain: one row of d for each thread, zero before; their sum is the gain's gradient. */
 void rms_norm_grad(const float *g, const float *x, const float *gain, float *dx, float *dgain, long rows, long d, float eps) {
-    #pragma omp parallel
+    #pragma omp parallel if (ENOUGH(rows * d))
     {
         long first, end;
         my_share(rows, &first, &end);
@@ -77,7 +80,7 @@ void rms_norm_grad(const float *g, const float *x, const float *gain, float *dx,
 void norm_turn(const float *x, const float *gain, const float *cosine, const float *sine, float *out,
                long batch, long length, long heads, long k, float eps) {
     long half = k / 2;
-    #pragma omp parallel
+    #pragma omp parallel if (ENOUGH(batch * length * heads * k))
     {
         long first, end;
         my_share(batch * length, &first, &end);
@@ -101,7 +104,7 @@ void norm_turn(const float *x, const float *gain, const float *cosine, const flo
 void norm_turn_grad(const float *g, const float *x, const float *gain, const float *cosine, const float *sine, float *dx,
                     float *dgain, float *room, long batch, long length, long heads, long k, float eps) {
     long half = k / 2;
-    #pragma omp parallel
+    #pragma omp parallel if (ENOUGH(batch * length * heads * k))
     {
         long first, end, me = omp_get_thread_num();
         my_share(batch * length, &first, &end);
@@ -124,7 +127,7 @@ void norm_turn_grad(const float *g, const float *x, const float *gain, const flo
 
 /* out = silu(gate) * up */
 void swiglu(const float *gate, const float *up, float *out, long rows, long width) {
-    #pragma omp parallel
+    #pragma omp parallel if (ENOUGH(rows * width))
     {
         long first, end;
         my_share(rows, &first, &end);
@@ -134,7 +137,7 @@ void swiglu(const float *gate, const float *up, float *out, long rows, long widt
 
 /* d silu(z)/dz = s + z s (1 - s), s the logistic function. */
 void swiglu_grad(const float *g, const float *gate, const float *up, float *dgate, float *dup, long rows, long width) {
-    #pragma omp parallel
+    #pragma omp parallel if (ENOUGH(rows * width))
     {
         long first, end;
         my_share(rows, &first, &end);
@@ -148,7 +151,7 @@ void swiglu_grad(const float *g, const float *gate, const float *up, float *dgat
 
 /* out = max(0, x)^2, and its gradient 2 max(0, x) g. */
 void relu_squared(const float *x, float *out, long rows, long width) {
-    #pragma omp parallel
+    #pragma omp parallel if (ENOUGH(rows * width))
     {
         long first, end;
         my_share(rows, &first, &end);
@@ -160,7 +163,7 @@ void relu_squared(const float *x, float *out, long rows, long width) {
 }
 
 void relu_squared_grad(const float *g, const float *x, float *dx, long rows, long width) {
-    #pragma omp parallel
+    #pragma omp parallel if (ENOUGH(rows * width))
     {
         long first, end;
         my_share(rows, &first, &end);

@@ -120,6 +120,18 @@ def addresses(*tensors: Tensor) -> list[int]:
     return [tensor.data_ptr() for tensor in tensors]
 
 
+class NoGradient:
+    """Stands in for autograd's context where nothing has to be kept for a gradient, which spares a third of the call."""
+
+    eps = 0.0
+
+    def save_for_backward(self, *tensors: Tensor) -> None:
+        """Keep nothing."""
+
+
+NO_GRADIENT = NoGradient()
+
+
 class RmsNorm(torch.autograd.Function):
     """x / sqrt(mean(x²) + eps) · gain over the last axis."""
 
@@ -211,19 +223,27 @@ class ReluSquared(torch.autograd.Function):
 
 def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
     """x / sqrt(mean(x²) + eps) · gain over the last axis."""
+    if not torch.is_grad_enabled():
+        return RmsNorm.forward(NO_GRADIENT, x, gain, eps)
     return cast("Tensor", RmsNorm.apply(x, gain, eps))  # pyright: ignore[reportUnknownMemberType]
 
 
 def norm_turn(x: Tensor, gain: Tensor, cos: Tensor, sin: Tensor, eps: float) -> Tensor:
     """`rms_norm` over each head of x (B T H K), then `rotary.rotate` by cos and sin (T K/2). Returns B H T K."""
+    if not torch.is_grad_enabled():
+        return NormTurn.forward(NO_GRADIENT, x, gain, cos, sin, eps)
     return cast("Tensor", NormTurn.apply(x, gain, cos, sin, eps))  # pyright: ignore[reportUnknownMemberType]
 
 
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     """silu(gate) · up, two tensors of one shape."""
+    if not torch.is_grad_enabled():
+        return SwiGlu.forward(NO_GRADIENT, gate, up)
     return cast("Tensor", SwiGlu.apply(gate, up))  # pyright: ignore[reportUnknownMemberType]
 
 
 def relu_squared(x: Tensor) -> Tensor:
     """max(0, x)²."""
+    if not torch.is_grad_enabled():
+        return ReluSquared.forward(NO_GRADIENT, x)
     return cast("Tensor", ReluSquared.apply(x))  # pyright: ignore[reportUnknownMemberType]
