@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -187,21 +188,27 @@ def test_an_interrupted_save_leaves_the_old_folder_whole(
     assert contents(tmp_path) == before
 
 
-@pytest.fixture
+@contextmanager
 def files_end_at_8_kilobytes() -> Iterator[None]:
-    """A disk that is full: the system refuses to write a file any further."""
+    """A disk that is full: the system refuses to write a file any further.
+
+    Not a fixture, since it would outlive the test's call: where our output is a file longer than that, the runner could
+    not write its next dot.
+    """
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, old[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
 
 
-@pytest.mark.usefixtures("files_end_at_8_kilobytes")
 def test_a_full_disk_is_one_sentence_and_leaves_the_old_folder_whole(random_model: Build, tmp_path: Path) -> None:
-    save_model(tmp_path / "model", random_model(n_layers=0))
+    small, large = random_model(n_layers=0), random_model(n_layers=2)
+    save_model(tmp_path / "model", small)
     before = contents(tmp_path)
-    with pytest.raises(DiskError, match="the disk is full"):
-        save_model(tmp_path / "model", random_model(n_layers=2))
+    with files_end_at_8_kilobytes(), pytest.raises(DiskError, match="the disk is full"):
+        save_model(tmp_path / "model", large)
     assert contents(tmp_path) == before
 
 
