@@ -55,6 +55,19 @@ def shared_folder(pytestconfig: pytest.Config) -> Path:
 
 
 @pytest.fixture(scope="session")
+def kernels() -> None:
+    """The compiled kernels; the test is skipped where there is no C compiler to make them."""
+    import warnings
+
+    from glassformer.ops import native
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if native.library() is None:
+            pytest.skip("no C compiler, so there are no kernels to compare")
+
+
+@pytest.fixture(scope="session")
 def random_model() -> Callable[..., Decoder]:
     """Builds a small decoder, every parameter random, so that no law holds only because a weight is still zero or one."""
     import torch

@@ -99,6 +99,12 @@ def watched(owner: nn.Module, *points: str) -> bool:
     return watcher is not None and watcher.wants(owner, points)
 
 
+def is_watched() -> bool:
+    """Whether this thread runs inside a `watch`, so that every module must come by its taps."""
+    watcher = _watcher
+    return watcher is not None and watcher.is_mine()
+
+
 @contextmanager
 def watch(
     model: nn.Module, points: str | Iterable[str] = "*", edit: Mapping[str, Edit] | None = None

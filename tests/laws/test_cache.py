@@ -22,8 +22,9 @@ WINDOWS = {"full": None, "sliding": 4}
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}
 
 
+@torch.no_grad()
 def read(model, ids, cuts, cache, at=None):
-    """The logits of `ids`, read through a cache in pieces of these lengths."""
+    """The logits of `ids`, read through a cache in pieces of these lengths, as when text is generated."""
     pieces = ids.split(cuts, dim=1)
     places = [None] * len(pieces) if at is None else at.split(cuts, dim=1)
     return torch.cat([model(piece, at=place, cache=cache) for piece, place in zip(pieces, places, strict=True)], dim=1)

@@ -16,6 +16,7 @@ from glassformer.models.config import ModelConfig, RotaryScaling
 from glassformer.nn.attention import Attention
 from glassformer.nn.block import BLOCKS
 from glassformer.nn.cache import Cache
+from glassformer.nn.decode import shortcut
 from glassformer.nn.mlp import MLPS
 from glassformer.nn.norms import NORMS
 from glassformer.nn.positions import POSITIONS, Place, Positions
@@ -88,8 +89,12 @@ class Stack(nn.Module):
         at, place = self.place(ids, at, documents, prefix, cache)
         x = self.embedding(ids, at, self.positions, None if cache is None else cache.last)
         x = self.dropout(x)
-        for block in self.blocks:
-            x = block(x, place, cache)
+        short = None if cache is None else shortcut(self.blocks, x, place, cache)
+        if cache is not None and short is not None:
+            x = short(x, place, cache)
+        else:
+            for block in self.blocks:
+                x = block(x, place, cache)
         if cache is not None:
             cache.last = ids.gather(1, at.expand_as(ids).argmax(1, keepdim=True))[:, 0]
         return self.norm(x)

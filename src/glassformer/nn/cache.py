@@ -54,6 +54,7 @@ class Cache:
         self.length = 0  # columns written so far, padding included
         self.ragged = False  # whether any column of any row is padding
         self.last: Tensor | None = None  # B, the newest token of each row, for embeddings that look one token back
+        self.shortcut: object = None  # `nn.decode`'s way through the blocks, False where it found none
         self._new = 0
 
     @property
