@@ -42,7 +42,13 @@ class RotaryScaling(Config):
 class ModelConfig(Config):
     """Everything that decides what a model computes. Two equal configs describe the same function of the weights."""
 
-    shape: Literal["decoder"] = "decoder"
+    shape: Literal["decoder", "encoder", "encoder_decoder"] = "decoder"
+    head: Literal["tokens", "labels", "tags", "pooled"] = "tokens"
+    labels: tuple[str, ...] = ()
+    several_labels: bool = False
+    pooling: Literal["mean", "first"] = "mean"
+    encoder: dict[str, Any] | None = None  # fields in which the encoder differs from the decoder it serves
+    shared_embedding: bool = True
     vocab_size: int = Field(ge=1)
     max_len: int = Field(default=256, ge=1)
     d_model: int = Field(default=128, ge=1)
@@ -102,13 +108,34 @@ class ModelConfig(Config):
             raise ConfigError(f"n_heads={self.n_heads} do not share n_kv_heads={self.n_kv_heads} evenly")
         if self.positions == "rotary" and self.d_head % 2:
             raise ConfigError(f"rotary positions turn pairs of channels: d_head={self.d_head} must be even")
+        if self.shape != "encoder" and self.head != "tokens":
+            raise ConfigError(
+                f"head={self.head!r} reads a whole text at once: expected shape='encoder', not {self.shape!r}"
+            )
+        if (self.head in ("labels", "tags")) != bool(self.labels):
+            raise ConfigError(f"head={self.head!r} and {len(self.labels)} labels do not belong together")
+        if self.encoder is not None and self.shape != "encoder_decoder":
+            raise ConfigError(f"encoder={self.encoder!r} belongs to shape='encoder_decoder', not to {self.shape!r}")
         exact = self.relative_buckets // 2  # distances that have a bucket of their own
         if self.positions == "relative" and self.relative_max_distance <= exact:
             raise ConfigError(
                 f"relative_max_distance={self.relative_max_distance} must be more than the {exact} distances that"
                 f" relative_buckets={self.relative_buckets} tell apart exactly"
             )
+        if self.shape == "encoder_decoder":
+            self.source_side()
         return self
+
+    def source_side(self) -> ModelConfig:
+        """The encoder of an encoder-decoder as a config of its own: like the decoder but for the fields in `encoder`."""
+        own = {**self.model_dump(exclude={"encoder", "tied", "bigram"}), "shape": "encoder"}
+        asked = self.encoder or {}
+        if "d_model" in asked or "n_heads" in asked:  # sizes that follow from these are worked out anew
+            own = {name: value for name, value in own.items() if name not in FOLLOWING}
+        return ModelConfig.parse({**own, **asked}, "encoder")
+
+
+FOLLOWING = frozenset({"d_head", "d_value", "n_kv_heads", "d_ff"})
 
 
 def whole(values: dict[str, Any], name: str, default: int) -> int:
@@ -125,5 +152,5 @@ def default_d_ff(d_model: int, mlp: str) -> int:
 
 
 OPTIONAL = frozenset(
-    {"rotary_scaling", "window", "attention_scale", "attention_softcap", "logit_softcap", "bigram"}
+    {"rotary_scaling", "window", "attention_scale", "attention_softcap", "logit_softcap", "bigram", "encoder"}
 )  # the fields for which None says something

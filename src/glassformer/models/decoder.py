@@ -40,16 +40,4 @@ class Decoder(nn.Module):
 
     def new_cache(self, batch: int, max_len: int | None = None) -> Cache:
         """An empty cache for `batch` rows of up to `max_len` tokens (default: the model's context)."""
-        weight = self.decoder.embedding.token.weight
-        config = self.config
-        return Cache(
-            n_layers=config.n_layers,
-            batch=batch,
-            n_kv_heads=config.n_kv_heads,
-            d_head=config.d_head,
-            d_value=config.d_value,
-            max_len=max_len or config.max_len,
-            window=config.window,
-            dtype=weight.dtype,
-            device=weight.device,
-        )
+        return self.decoder.new_cache(batch, max_len)

@@ -9,6 +9,23 @@ from glassformer.errors import ConfigError, nearest
 LAYERNORM = {"norm": "layernorm", "norm_eps": 1e-5, "norm_bias": True, "qk_norm": False}
 BIASES = {"attention_bias": True, "mlp_bias": True}
 
+VASWANI = {
+    **LAYERNORM,
+    **BIASES,
+    "d_model": 512,
+    "n_layers": 6,
+    "n_heads": 8,
+    "d_ff": 2048,
+    "max_len": 512,
+    "norm_place": "post",
+    "positions": "sinusoidal",
+    "mlp": "relu",
+    "embedding_scale": True,
+    "tied": True,
+    "dropout": 0.1,
+    "init": "xavier",
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
     # Qwen3's shape: what trains fastest to a given loss here while a public family can still express it.
     "modern": {},
@@ -42,21 +59,49 @@ PRESETS: dict[str, dict[str, Any]] = {
         "init": "gpt2",
     },
     # Vaswani et al. 2017, table 3, base: the decoder without its memory.
-    "vaswani-decoder": {
-        **LAYERNORM,
-        **BIASES,
-        "d_model": 512,
-        "n_layers": 6,
-        "n_heads": 8,
-        "d_ff": 2048,
-        "max_len": 512,
-        "norm_place": "post",
-        "positions": "sinusoidal",
-        "mlp": "relu",
-        "embedding_scale": True,
+    "vaswani-decoder": VASWANI,
+    # The same paper's whole transformer: six layers on each side, one matrix for both embeddings and the head.
+    "vaswani-base": {**VASWANI, "shape": "encoder_decoder"},
+    # Today's practice, small enough for tens of thousands of sentence pairs.
+    "small-seq2seq": {
+        "shape": "encoder_decoder",
+        "d_model": 256,
+        "n_layers": 3,
+        "n_heads": 4,
+        "max_len": 128,
         "tied": True,
         "dropout": 0.1,
         "init": "xavier",
+    },
+    # Turc et al. 2019, the smallest: two layers that see the whole text.
+    "bert-tiny": {
+        **LAYERNORM,
+        **BIASES,
+        "shape": "encoder",
+        "d_model": 128,
+        "n_layers": 2,
+        "n_heads": 2,
+        "max_len": 512,
+        "norm_place": "post",
+        "positions": "learned",
+        "mlp": "gelu",
+        "head_bias": True,
+        "tied": True,
+        "dropout": 0.1,
+        "init": "gpt2",
+    },
+    # Small enough to follow every number by hand: vectors of 4, two heads of 3, six layers on each side.
+    "hand-sized": {
+        **VASWANI,
+        "shape": "encoder_decoder",
+        "d_model": 4,
+        "n_heads": 2,
+        "d_head": 3,
+        "d_ff": 8,
+        "max_len": 16,
+        "tied": False,
+        "shared_embedding": False,
+        "dropout": 0.0,
     },
 }
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from glassformer.errors import ConfigError
 from glassformer.models.config import ModelConfig, RotaryScaling
-from glassformer.nn.attention import Attention
+from glassformer.nn.attention import Attention, CrossAttention
 from glassformer.nn.block import BLOCKS
-from glassformer.nn.cache import Cache
+from glassformer.nn.cache import Cache, Memory
 from glassformer.nn.decode import shortcut
 from glassformer.nn.mlp import MLPS
 from glassformer.nn.norms import NORMS
@@ -65,16 +65,20 @@ class Embedding(nn.Module):
 
 
 class Stack(nn.Module):
-    """Embedding, blocks, and the last norm. Returns B T D."""
+    """Embedding, blocks, and the last norm. Returns B T D.
 
-    def __init__(self, config: ModelConfig, *, causal: bool) -> None:
+    With `d_memory` every block looks at a memory of that width too, between its attention and its MLP.
+    """
+
+    def __init__(self, config: ModelConfig, *, causal: bool, d_memory: int | None = None) -> None:
         super().__init__()
+        self.config = config
         self.causal, self.window = causal, config.window
         self.max_len = config.max_len
-        self.positions = build_positions(config)
+        self.positions = build_positions(config, causal)
         self.embedding = Embedding(config, self.positions)
         self.dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(build_block(config, layer) for layer in range(config.n_layers))
+        self.blocks = nn.ModuleList(build_block(config, layer, d_memory) for layer in range(config.n_layers))
         self.norm = build_norm(config) if config.norm_place == "pre" else nn.Identity()
 
     def forward(
@@ -85,6 +89,7 @@ class Stack(nn.Module):
         documents: Tensor | None = None,
         prefix: Tensor | None = None,
         cache: Cache | None = None,
+        memory: Memory | None = None,
     ) -> Tensor:
         at, place = self.place(ids, at, documents, prefix, cache)
         x = self.embedding(ids, at, self.positions, None if cache is None else cache.last)
@@ -94,10 +99,29 @@ class Stack(nn.Module):
             x = short(x, place, cache)
         else:
             for block in self.blocks:
-                x = block(x, place, cache)
+                x = block(x, place, cache, memory)
         if cache is not None:
             cache.last = ids.gather(1, at.expand_as(ids).argmax(1, keepdim=True))[:, 0]
         return self.norm(x)
+
+    def new_cache(
+        self, batch: int, max_len: int | None = None, *, memory: Memory | None = None, beams: int = 1
+    ) -> Cache:
+        """An empty cache for `batch` rows of up to `max_len` tokens (default: the stack's context)."""
+        weight, config = self.embedding.token.weight, self.config
+        return Cache(
+            n_layers=config.n_layers,
+            batch=batch,
+            n_kv_heads=config.n_kv_heads,
+            d_head=config.d_head,
+            d_value=config.d_value,
+            max_len=max_len or config.max_len,
+            window=config.window,
+            dtype=weight.dtype,
+            device=weight.device,
+            memory=memory,
+            beams=beams,
+        )
 
     def place(
         self,
@@ -140,13 +164,14 @@ class Stack(nn.Module):
         return index if cache is None or cache.length == 0 else cache.next_at[:, None] + index
 
 
-def build_positions(config: ModelConfig) -> Positions:
-    """The position scheme of a config."""
+def build_positions(config: ModelConfig, causal: bool) -> Positions:
+    """The position scheme of a config. Where later positions are seen too, relative buckets tell before from after."""
     extra: dict[str, Any] = {}
     if config.positions == "rotary":
         extra = {"base": config.rotary_base, "scaling": rotary_scaling(config.rotary_scaling)}
     elif config.positions == "relative":
         extra = {"n_buckets": config.relative_buckets, "max_distance": config.relative_max_distance}
+        extra["both_ways"] = not causal
     make = POSITIONS[config.positions]
     return make(d_model=config.d_model, n_heads=config.n_heads, d_head=config.d_head, max_len=config.max_len, **extra)
 
@@ -168,9 +193,27 @@ def build_norm(config: ModelConfig, d: int | None = None) -> nn.Module:
     return make(d or config.d_model, config.norm_eps, gain=config.norm_gain, bias=config.norm_bias)
 
 
-def build_block(config: ModelConfig, layer: int) -> nn.Module:
+def build_block(config: ModelConfig, layer: int, d_memory: int | None = None) -> nn.Module:
     """Block number `layer` of a stack."""
-    attention = Attention(
+    cross = {}
+    if d_memory is not None:
+        cross = {
+            "cross_attention": build_attention(config, layer, CrossAttention, d_memory=d_memory),
+            "cross_attention_norm": build_norm(config),
+        }
+    return BLOCKS[config.norm_place](
+        attention=build_attention(config, layer, Attention),
+        attention_norm=build_norm(config),
+        mlp=MLPS[config.mlp](config.d_model, config.d_ff, bias=config.mlp_bias),
+        mlp_norm=build_norm(config),
+        dropout=config.dropout,
+        **cross,
+    )
+
+
+def build_attention(config: ModelConfig, layer: int, kind: type[Attention], **more: Any) -> Attention:
+    """The attention of block number `layer`, to itself or to a memory."""
+    return kind(
         layer=layer,
         d_model=config.d_model,
         n_heads=config.n_heads,
@@ -184,11 +227,5 @@ def build_block(config: ModelConfig, layer: int) -> nn.Module:
         dropout=config.dropout,
         q_norm=build_norm(config, config.d_head) if config.qk_norm else None,
         k_norm=build_norm(config, config.d_head) if config.qk_norm else None,
-    )
-    return BLOCKS[config.norm_place](
-        attention=attention,
-        attention_norm=build_norm(config),
-        mlp=MLPS[config.mlp](config.d_model, config.d_ff, bias=config.mlp_bias),
-        mlp_norm=build_norm(config),
-        dropout=config.dropout,
+        **more,
     )

@@ -9,9 +9,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from glassformer.nn.cache import Cache
+from glassformer.nn.cache import Cache, Memory
 from glassformer.nn.norms import RMSNorm
-from glassformer.nn.positions import Place, Rotation, Turn
+from glassformer.nn.positions import Place, Rotation, Turn, unturned
 from glassformer.ops import attention as ops
 from glassformer.ops import fused
 from glassformer.trace import tap, watched
@@ -38,6 +38,7 @@ class Attention(nn.Module):
         dropout: float = 0.0,
         q_norm: nn.Module | None = None,
         k_norm: nn.Module | None = None,
+        d_memory: int | None = None,
     ) -> None:
         super().__init__()
         self.layer, self.n_heads, self.n_kv_heads, self.d_head, self.d_value = (
@@ -50,8 +51,8 @@ class Attention(nn.Module):
         self.scale = 1 / math.sqrt(d_head) if scale is None else scale
         self.softcap, self.dropout = softcap, dropout
         self.q_proj = nn.Linear(d_model, n_heads * d_head, bias=bias)
-        self.k_proj = nn.Linear(d_model, n_kv_heads * d_head, bias=bias)
-        self.v_proj = nn.Linear(d_model, n_kv_heads * d_value, bias=bias)
+        self.k_proj = nn.Linear(d_memory or d_model, n_kv_heads * d_head, bias=bias)
+        self.v_proj = nn.Linear(d_memory or d_model, n_kv_heads * d_value, bias=bias)
         self.o_proj = nn.Linear(n_heads * d_value, d_model, bias=out_bias)
         self.q_norm, self.k_norm = q_norm, k_norm
 
@@ -92,6 +93,34 @@ class Attention(nn.Module):
         masked = tap(self, "masked", scores.masked_fill(rule.ne(0), -math.inf))
         pattern = tap(self, "pattern", ops.softmax(masked))
         return nn.functional.dropout(pattern, self.dropout, self.training) @ ops.spread(v, self.n_heads)
+
+
+class CrossAttention(Attention):
+    """Queries from the decoder, keys and values from what the encoder made of the source (`d_memory` wide)."""
+
+    def forward(self, x: Tensor, memory: Memory, cache: Cache | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        q = self.q_proj(x).unflatten(-1, (self.n_heads, self.d_head))
+        q = tap(self, "q", in_groups(normed_and_turned(q, self.q_norm, unturned), len(memory)))
+        if cache is None:
+            k, v = self.keys_and_values(memory)
+        else:
+            k, v = cache.remember(self.layer, lambda: self.keys_and_values(memory))
+        k, v = tap(self, "k", k), tap(self, "v", v)
+        z = tap(self, "z", self.mix(q, k, v, Place(memory.look, unturned)))  # B H T V
+        return tap(self, "out", self.o_proj(z.transpose(1, 2).flatten(2).reshape(*x.shape[:2], -1)))  # B T D
+
+    def keys_and_values(self, memory: Memory) -> tuple[Tensor, Tensor]:
+        """Keys (B G S K), normalised where the model does so, and values (B G S V) of the source."""
+        k = self.k_proj(memory.states).unflatten(-1, (self.n_kv_heads, self.d_head))
+        v = self.v_proj(memory.states).unflatten(-1, (self.n_kv_heads, self.d_value)).transpose(1, 2)
+        return normed_and_turned(k, self.k_norm, unturned), v
+
+
+def in_groups(q: Tensor, n_sources: int) -> Tensor:
+    """Queries of all beams of a source side by side, as if they were more tokens: (B beams) H T K to B H (beams T) K."""
+    if q.shape[0] == n_sources:
+        return q
+    return q.view(n_sources, -1, *q.shape[1:]).transpose(1, 2).flatten(2, 3)
 
 
 def normed_and_turned(x: Tensor, norm: nn.Module | None, turn: Turn) -> Tensor:

@@ -1,15 +1,14 @@
-"""The one block: attention and an MLP, each beside the residual stream with its norm before or after."""
+"""The one block: attention, in decoders with a source cross-attention, and an MLP, each beside the residual stream with its
+norm before or after."""
 
 # B batch, T tokens, D model
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor, nn
 
-from glassformer.nn.attention import Attention
-from glassformer.nn.cache import Cache
+from glassformer.nn.attention import Attention, CrossAttention
+from glassformer.nn.cache import Cache, Memory
 from glassformer.nn.positions import Place
 from glassformer.trace import tap
 
@@ -17,30 +16,46 @@ from glassformer.trace import tap
 class Block(nn.Module):
     """Norm before each sublayer (Xiong et al. 2020): x + sublayer(norm(x))."""
 
-    points: ClassVar[tuple[str, ...]] = ("resid_pre", "resid_mid", "resid_post")
-
     def __init__(
-        self, *, attention: Attention, attention_norm: nn.Module, mlp: nn.Module, mlp_norm: nn.Module, dropout: float
+        self,
+        *,
+        attention: Attention,
+        attention_norm: nn.Module,
+        mlp: nn.Module,
+        mlp_norm: nn.Module,
+        dropout: float,
+        cross_attention: CrossAttention | None = None,
+        cross_attention_norm: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.attention_norm = attention_norm
         self.attention = attention
+        self.cross_attention_norm = cross_attention_norm or nn.Identity()
+        self.cross_attention = cross_attention
         self.mlp_norm = mlp_norm
         self.mlp = mlp
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        cross = () if cross_attention is None else ("resid_cross",)
+        self.points = ("resid_pre", "resid_mid", *cross, "resid_post")
 
-    def forward(self, x: Tensor, place: Place, cache: Cache | None = None) -> Tensor:
+    def forward(self, x: Tensor, place: Place, cache: Cache | None = None, memory: Memory | None = None) -> Tensor:
         x = tap(self, "resid_pre", x)
         x = tap(self, "resid_mid", x + self.dropout(self.attention(self.attention_norm(x), place, cache)))
+        if self.cross_attention is not None and memory is not None:
+            looked = self.cross_attention(self.cross_attention_norm(x), memory, cache)
+            x = tap(self, "resid_cross", x + self.dropout(looked))
         return tap(self, "resid_post", x + self.dropout(self.mlp(self.mlp_norm(x))))
 
 
 class PostNormBlock(Block):
     """Norm after each residual sum (Vaswani et al. 2017, section 3.1): norm(x + sublayer(x))."""
 
-    def forward(self, x: Tensor, place: Place, cache: Cache | None = None) -> Tensor:
+    def forward(self, x: Tensor, place: Place, cache: Cache | None = None, memory: Memory | None = None) -> Tensor:
         x = tap(self, "resid_pre", x)
         x = tap(self, "resid_mid", self.attention_norm(x + self.dropout(self.attention(x, place, cache))))
+        if self.cross_attention is not None and memory is not None:
+            looked = self.cross_attention(x, memory, cache)
+            x = tap(self, "resid_cross", self.cross_attention_norm(x + self.dropout(looked)))
         return tap(self, "resid_post", self.mlp_norm(x + self.dropout(self.mlp(x))))
 
 

@@ -1,15 +1,17 @@
 """The keys and values of the past, kept so that each new token is computed once. Preallocated, full or sliding."""
 
-# B batch, G key/value heads, S columns, K head width, V value width
+# B batch, G key/value heads, S columns, K head width, V value width, D model of the encoder
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from glassformer.errors import GlassformerError
+from glassformer.ops.masks import RULES, Look
 
 
 @dataclass
@@ -20,11 +22,35 @@ class LayerCache:
     v: Tensor
 
 
+@dataclass(frozen=True)
+class Memory:
+    """What an encoder made of its sources, for a decoder to look at: states B S D, `at` B S with -1 for padding, or None
+    where there is none."""
+
+    states: Tensor
+    at: Tensor | None = None
+    look: Look = field(init=False)
+
+    def __post_init__(self) -> None:
+        hidden = () if self.at is None else ((RULES.index("padding"), (self.at < 0)[:, None, :]),)
+        object.__setattr__(self, "look", Look(hidden))
+
+    def __len__(self) -> int:
+        return self.states.shape[0]
+
+    def rows(self, sources: Tensor) -> Memory:
+        """The memory of these sources, in this order."""
+        return Memory(self.states[sources], None if self.at is None else self.at[sources])
+
+
 class Cache:
     """What a stack remembers of the tokens it has read: keys and values of each layer, and where each column stands.
 
     With `window` only that many columns are kept and the oldest are overwritten; layers whose queries see at most
     `window` positions lose nothing by it.
+
+    A decoder that looks at `memory` keeps the keys and values that each layer makes of it too, once for each source:
+    row r belongs to source r // beams.
     """
 
     def __init__(
@@ -39,7 +65,13 @@ class Cache:
         window: int | None = None,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        memory: Memory | None = None,
+        beams: int = 1,
     ) -> None:
+        if memory is not None and len(memory) * beams != batch:
+            raise GlassformerError(f"{batch} rows are not {beams} for each of {len(memory)} sources")
+        self.memory, self.beams = memory, beams
+        self.remembered: list[LayerCache | None] = [None] * n_layers
         self.columns = max_len if window is None else min(window, max_len)
         self.sliding = window is not None and window <= max_len
         shape = (batch, n_kv_heads, self.columns)
@@ -96,6 +128,13 @@ class Cache:
         filled = min(self.length, self.columns)
         return kept.k[:, :, :filled], kept.v[:, :, :filled]
 
+    def remember(self, layer: int, project: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """The keys and values (B G S .) that a layer makes of the memory, projected at the first call only."""
+        kept = self.remembered[layer]
+        if kept is None:
+            kept = self.remembered[layer] = LayerCache(*project())
+        return kept.k, kept.v
+
     def reorder(self, rows: Tensor) -> None:
         """Row i becomes a copy of what row `rows[i]` was, as when a beam keeps some hypotheses and drops others."""
         for kept in self.layers:
@@ -103,6 +142,22 @@ class Cache:
         self.at = self.at[rows]
         if self.last is not None:
             self.last = self.last[rows]
+        if self.memory is not None:
+            self._reorder_memory(rows)
+
+    def _reorder_memory(self, rows: Tensor) -> None:
+        """The same for what is kept once for each source. Raises GlassformerError where a group's rows have several."""
+        assert self.memory is not None
+        sources = (rows // self.beams).view(-1, self.beams)
+        if bool((sources != sources[:, :1]).any()):
+            raise GlassformerError(f"each {self.beams} rows in a row must come from one source")
+        sources = sources[:, 0]
+        if len(sources) == len(self.memory) and bool((sources == torch.arange(len(sources), device=rows.device)).all()):
+            return
+        self.memory = self.memory.rows(sources)
+        for kept in self.remembered:
+            if kept is not None:
+                kept.k, kept.v = kept.k[sources], kept.v[sources]
 
     def _targets(self, new: int, before: int | None = None) -> slice | Tensor:
         """The columns that `new` tokens are written to, of which a sliding cache keeps the last."""

@@ -30,7 +30,7 @@ from glassformer.trace import is_watched
 MOST_ROWS = 8  # with more of them torch's matrix products are faster than these, which take one vector after another
 ACTIVATIONS = (F.relu, F.gelu, gelu_tanh, F.silu, relu_squared)  # numbered as in decode.c
 NORMS = (nn.Identity, RMSNorm, LayerNorm)  # likewise
-KNOWN = {Block, PostNormBlock, Attention, Mlp, GatedMlp, nn.Linear, nn.Dropout, *NORMS}
+KNOWN: set[type[nn.Module]] = {Block, PostNormBlock, Attention, Mlp, GatedMlp, nn.Linear, nn.Dropout, *NORMS}
 
 
 class LinearStruct(ctypes.Structure):
@@ -167,6 +167,7 @@ def is_plain(block: nn.Module) -> bool:
             weight.dtype is torch.float32 and weight.device.type == "cpu" and weight.is_contiguous()
             for weight in block.parameters()
         )
+        and block.cross_attention is None
         and block.attention.softcap is None
         and getattr(block.mlp, "activation", None) in ACTIVATIONS
     )

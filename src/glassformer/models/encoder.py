@@ -1,0 +1,30 @@
+"""The encoder-only model: every token sees the whole text, and a head says what is asked of it."""
+
+# B batch, T tokens, D model, V vocabulary, L labels
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from glassformer.models.config import ModelConfig
+from glassformer.models.heads import READING_HEADS, Head
+from glassformer.models.stack import Stack
+
+
+class Encoder(nn.Module):
+    """Devlin et al. (2019): fills in masked tokens, or, with another head, labels, tags or embeds a text."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Stack(config, causal=False)
+        if config.head == "tokens":
+            self.head: nn.Module = Head(config, self.encoder.embedding.token)
+        else:
+            self.head = READING_HEADS[config.head](config)
+
+    def forward(self, ids: Tensor, *, at: Tensor | None = None, documents: Tensor | None = None) -> Tensor:
+        """What the head says of ids (B T): scores of every token (B T V), of the labels (B L), of each token's labels
+        (B T L), or one vector of length 1 (B D). at: B T, each token's position from 0, -1 where there is padding."""
+        x = self.encoder(ids, at=at, documents=documents)
+        return self.head(x) if self.config.head == "tokens" else self.head(x, at)
