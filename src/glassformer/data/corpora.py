@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from glassformer.data.documents import Corpus, Document, counted, readable_size
+from glassformer.data.examples import PairCorpus
+from glassformer.data.number_words import numbers_and_dates
 from glassformer.errors import DataError
 
 PASSED_OVER = re.compile(  # tests; folders that only some Pythons have; tables and programs with little English in them
@@ -93,3 +95,4 @@ def without_markup(text: str) -> str:
 
 
 BUILT_IN: dict[str, Callable[[], Corpus]] = {"python-docs": python_documentation}
+BUILT_IN_PAIRS: dict[str, Callable[[], PairCorpus]] = {"translate": numbers_and_dates}

@@ -13,6 +13,8 @@ from glassformer.data.documents import counted
 from glassformer.errors import DataError
 
 BLOCK = 1 << 20
+WINDOW = 1 << 31  # what `zstd --long=31` writes
+GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"  # how their files begin
 TEXT_BYTES = bytes(set(range(0x20, 0x100)) - {0x7F} | set(b"\a\b\t\n\v\f\r\x1b"))  # ESC: coloured logs are text too
 BYTE_ORDER_MARKS = {  # UTF-32 first: its little-endian mark begins with that of UTF-16
     codecs.BOM_UTF8: "UTF-8",
@@ -38,6 +40,18 @@ def decompress(content: bytes, name: str) -> bytes:
                 found = f"damaged {kind} data ({error})"
             raise DataError(f"{name}: holds {found}; copy or download the file again")
     return content
+
+
+def decompress_beginning(beginning: bytes, limit: int) -> bytes:
+    """At most `limit` bytes of what the first bytes of a file unpack to; nothing where they are damaged."""
+    try:
+        if beginning.startswith(GZIP):
+            return zlib.decompressobj(wbits=31).decompress(beginning, limit)
+        if beginning.startswith(ZSTD):
+            return zstandard.ZstdDecompressor(max_window_size=WINDOW).decompressobj().decompress(beginning)[:limit]
+    except (zlib.error, zstandard.ZstdError):
+        return b""
+    return beginning[:limit]
 
 
 def decode(content: bytes, name: str, encoding: str | None = None) -> tuple[str, str | None]:
@@ -107,7 +121,7 @@ def way_out_of_binary(content: bytes) -> str:
 
 def unpack_zstd(content: bytes) -> bytes:
     """All frames of a zstd file. Raises EOFError when the last is cut short (zstandard's own reader returns a part)."""
-    unpacker = zstandard.ZstdDecompressor(max_window_size=1 << 31)  # what `zstd --long=31` writes
+    unpacker = zstandard.ZstdDecompressor(max_window_size=WINDOW)
     frame = unpacker.decompressobj()
     pieces: list[bytes] = []
     for start in range(0, len(content), BLOCK):
@@ -124,7 +138,7 @@ def unpack_zstd(content: bytes) -> bytes:
 
 Unpacker = Callable[[bytes], bytes]
 COMPRESSIONS: dict[bytes, tuple[str, Unpacker]] = {  # magic: name, how to unpack
-    b"\x1f\x8b": ("gzip", gzip.decompress),
-    b"\x28\xb5\x2f\xfd": ("zstd", unpack_zstd),
+    GZIP: ("gzip", gzip.decompress),
+    ZSTD: ("zstd", unpack_zstd),
 }
 COMPRESSED_EXTENSIONS = (".gz", ".zst")

@@ -66,9 +66,9 @@ class TokenWindows:
         return starts
 
 
-def derived_key(seed: int, epoch: int) -> int:
+def derived_key(seed: int, epoch: int, purpose: str = "windows") -> int:
     """128 bits that follow from what they are for."""
-    return int.from_bytes(hashlib.sha256(f"windows {seed} {epoch}".encode()).digest()[:16], "big")
+    return int.from_bytes(hashlib.sha256(f"{purpose} {seed} {epoch}".encode()).digest()[:16], "big")
 
 
 def evaluation_windows(
