@@ -1,25 +1,47 @@
-"""From logits to text: the sampling stages, the loop that draws token after token, and its streaming text."""
+"""From a model to its answers: text drawn token by token or searched for, labels, vectors, and masks filled in."""
 
 from __future__ import annotations
 
+from glassformer.generate.beam import Beam, BeamHypothesis, BeamResult, beam_search
+from glassformer.generate.classify import Labelling, Tagging, classify, tag
+from glassformer.generate.embed import embed
+from glassformer.generate.fill import Filled, Guess, fill
 from glassformer.generate.loop import Completion, generate_ids
 from glassformer.generate.sampling import STAGES, Draw, Sampling, Stage, choose, draw, uniform
 from glassformer.generate.stopping import StopStrings
 from glassformer.generate.text import Generation, TextCompletion, generate_text, stream_text
+from glassformer.generate.translate import Translation, translate
+from glassformer.generate.tree import BeamNode, BeamTree
 
 __all__ = [
     "STAGES",
+    "Beam",
+    "BeamHypothesis",
+    "BeamNode",
+    "BeamResult",
+    "BeamTree",
     "Completion",
     "Draw",
+    "Filled",
     "Generation",
+    "Guess",
+    "Labelling",
     "Sampling",
     "Stage",
     "StopStrings",
+    "Tagging",
     "TextCompletion",
+    "Translation",
+    "beam_search",
     "choose",
+    "classify",
     "draw",
+    "embed",
+    "fill",
     "generate_ids",
     "generate_text",
     "stream_text",
+    "tag",
+    "translate",
     "uniform",
 ]

@@ -5,11 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
+
+from glassformer.errors import ConfigError
 
 
 class Sizes(Protocol):
@@ -43,6 +46,30 @@ class LanguageModel(Protocol):
     def train(self, mode: bool = True) -> Any: ...
 
 
+class Memory(Protocol):
+    """What an encoder read: one row for each source."""
+
+    def __len__(self) -> int: ...
+
+    def rows(self, indices: Sequence[int]) -> Memory: ...
+
+
+class ConditionedModel(LanguageModel, Protocol):
+    """A language model that looks at the memory of a source besides.
+
+    `memory` has a row for each row of `ids`, or comes with the cache: then it has one for each `beams` rows of it, and
+    `reorder` keeps the rows of a source together.
+    """
+
+    def __call__(
+        self, ids: Tensor, *, at: Tensor | None = None, cache: Any = None, memory: Memory | None = None
+    ) -> Tensor: ...
+
+    def new_cache(
+        self, batch: int, max_len: int | None = None, *, memory: Memory | None = None, beams: int = 1
+    ) -> Any: ...
+
+
 @dataclass(slots=True, eq=False)
 class Window:
     """The tokens of one row, of which the model sees those from `start` on."""
@@ -50,6 +77,7 @@ class Window:
     tokens: list[int]
     start: int = 0
     note: str = ""  # a sentence for the user, once the start has been left behind
+    source: int | None = None  # the row of the memory that it belongs to
 
     def visible(self) -> list[int]:
         """The tokens that the model sees."""
@@ -72,14 +100,26 @@ class Window:
 class Reader:
     """Gives next-token logits, with a cache by reading only what is new, without one by reading every window again.
 
-    A window depends on its own row alone, so neither the cache nor the neighbours change what the model sees of it.
+    A window depends on its own row alone, so neither the cache nor the neighbours change what the model sees of it. With
+    `beams` above 1 the windows come in groups of so many that continue the same prompt.
     """
 
-    def __init__(self, model: LanguageModel, *, pad_id: int, max_new_tokens: int, use_cache: bool) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        *,
+        pad_id: int,
+        max_new_tokens: int,
+        use_cache: bool,
+        memory: Memory | None = None,
+        beams: int = 1,
+    ) -> None:
         self.model = model
         self.pad_id = pad_id
         self.max_new_tokens = max_new_tokens
         self.use_cache = use_cache
+        self.memory = memory
+        self.beams = beams
         self.max_len = model.config.max_len
         self.device = next(model.parameters()).device
         self.cache: Any = None
@@ -94,22 +134,33 @@ class Reader:
             return self._read(windows)
         return self._read_on(windows)
 
+    def follow(self, parents: Sequence[int], windows: Sequence[Window]) -> None:
+        """Other windows are read from now on: number i holds what number `parents[i]` held, and a token more."""
+        if self.cache is not None and list(parents) != list(range(len(self.cached))):
+            self.cache.reorder(self._tensor(parents))
+        self.cached = list(windows)
+
     def _read(self, windows: Sequence[Window]) -> Tensor:
         """All visible tokens, padded on the left, equal windows once."""
-        seen = [tuple(window.visible()) for window in windows]
-        distinct = list(dict.fromkeys(seen))
-        width = max(map(len, distinct))
-        self.is_ragged = any(len(tokens) < width for tokens in distinct)
-        pads = [width - len(tokens) for tokens in distinct]
-        ids = [[self.pad_id] * pad + list(tokens) for pad, tokens in zip(pads, distinct, strict=True)]
+        seen = [(window.source, tuple(window.visible())) for window in windows]
+        grouped = self.use_cache and self.memory is not None and self.beams > 1
+        distinct = (
+            seen if grouped else list(dict.fromkeys(seen))
+        )  # such a cache wants whole groups from its first token
+        width = max(len(tokens) for _, tokens in distinct)
+        self.is_ragged = any(len(tokens) < width for _, tokens in distinct)
+        pads = [width - len(tokens) for _, tokens in distinct]
+        ids = [[self.pad_id] * pad + list(tokens) for pad, (_, tokens) in zip(pads, distinct, strict=True)]
         at = [[-1] * pad + list(range(width - pad)) for pad in pads]
+        sources = [source for source, _ in distinct]
         if self.use_cache:
             self.cached, self.columns = list(windows), min(self.max_len, width + self.max_new_tokens)
-            self.cache = self.model.new_cache(len(distinct), self.columns)
-        logits = self._logits(ids, at)
+            self.cache = self._new_cache(sources, self.beams if grouped else 1)
+        logits = self._logits(ids, at, sources)
         if len(distinct) == len(seen):
             return logits
-        rows = self._tensor([distinct.index(tokens) for tokens in seen])
+        number = {window: i for i, window in enumerate(distinct)}
+        rows = self._tensor([number[window] for window in seen])
         if self.cache is not None:
             self.cache.reorder(rows)
         return logits[rows]
@@ -123,9 +174,66 @@ class Reader:
         at = [[len(window.tokens) - window.start - 1] for window in windows]
         return self._logits(ids, at)
 
-    def _logits(self, ids: list[list[int]], at: list[list[int]]) -> Tensor:
-        places = self._tensor(at) if self.is_ragged else None  # without padding the model's own count is the same
-        return self.model(self._tensor(ids), at=places, cache=self.cache)[:, -1]
+    def _new_cache(self, sources: Sequence[int | None], beams: int) -> Any:
+        if self.memory is None:
+            return self.model.new_cache(len(sources), self.columns)
+        memory = self._remembered(sources[::beams])
+        return cast("ConditionedModel", self.model).new_cache(len(sources), self.columns, memory=memory, beams=beams)
 
-    def _tensor(self, values: list[list[int]] | list[int]) -> Tensor:
+    def _logits(self, ids: list[list[int]], at: list[list[int]], sources: Sequence[int | None] = ()) -> Tensor:
+        places = self._tensor(at) if self.is_ragged else None  # without padding the model's own count is the same
+        if self.memory is None or self.cache is not None:
+            return self.model(self._tensor(ids), at=places, cache=self.cache)[:, -1]
+        model, memory = cast("ConditionedModel", self.model), self._remembered(sources)
+        return model(self._tensor(ids), at=places, memory=memory)[:, -1]
+
+    def _remembered(self, sources: Sequence[int | None]) -> Memory:
+        assert self.memory is not None
+        return self.memory.rows([source for source in sources if source is not None])
+
+    def _tensor(self, values: Sequence[Sequence[int]] | Sequence[int]) -> Tensor:
         return torch.tensor(values, device=self.device)
+
+
+def refuse_foreign_ids(windows: Sequence[Window], vocab_size: int) -> None:
+    """Raise ConfigError for a prompt without tokens or with one that is not in the vocabulary."""
+    for i, window in enumerate(windows):
+        if not window.tokens:
+            raise ConfigError(f"prompt {i} has no tokens: there is nothing to go on from; begin with the eos token")
+        worst = next((token for token in window.tokens if not 0 <= token < vocab_size), None)
+        if worst is not None:
+            raise ConfigError(
+                f"prompt {i} holds the token id {worst}, but the model knows ids 0 to {vocab_size - 1} only:"
+                " it was trained with another tokenizer"
+            )
+
+
+@contextmanager
+def evaluating(model: LanguageModel) -> Iterator[None]:
+    """Switch dropout off, and afterwards back to what it was."""
+    was_training = model.training
+    model.train(False)
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def sources_of(
+    prompts: Sequence[Sequence[int]], memory: Memory | None, sources: Sequence[int] | None
+) -> list[int | None]:
+    """The row of the memory that each prompt belongs to, by default its own number; None where there is no memory.
+
+    Raises ConfigError for a row that the memory does not have.
+    """
+    if memory is None:
+        if sources is not None:
+            raise ConfigError("sources are rows of a memory, and there is none")
+        return [None] * len(prompts)
+    chosen = list(range(len(prompts)) if sources is None else sources)
+    if len(chosen) != len(prompts):
+        raise ConfigError(f"{len(prompts)} prompts came with {len(chosen)} sources: expected one for each")
+    for i, source in enumerate(chosen):
+        if not 0 <= source < len(memory):
+            raise ConfigError(f"prompt {i} belongs to source {source}, but the memory has {len(memory)} sources")
+    return [*chosen]

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 
-from glassformer.errors import ConfigError
-from glassformer.generate.context import LanguageModel, Reader, Window
+from glassformer.generate.constraints import Constraints, refuse_forced
+from glassformer.generate.context import (
+    LanguageModel,
+    Memory,
+    Reader,
+    Window,
+    evaluating,
+    refuse_foreign_ids,
+    sources_of,
+)
 from glassformer.generate.sampling import Draw, Sampling, choose, count_tokens, draw, uniform
 
 Finish = Literal["eos", "stop", "length"]
@@ -18,13 +26,15 @@ Finish = Literal["eos", "stop", "length"]
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What was drawn after one prompt: `ids` holds every token drawn, a final eos included."""
+    """What was written after one prompt: `ids` holds every new token, a final eos included."""
 
     prompt_ids: tuple[int, ...]
     ids: tuple[int, ...]
     finish: Finish
     notes: tuple[str, ...] = ()
     draws: tuple[Draw, ...] | None = None  # one for each id, where they were asked for
+    score: float | None = None  # of a hypothesis of beam search, as `Beam` counts it
+    log_probability: float | None = None  # likewise, of all ids together
 
 
 @dataclass(slots=True, eq=False)
@@ -34,6 +44,7 @@ class Row(Window):
     sample: int = 0
     finish: Finish | None = None
     draws: list[Draw] = field(default_factory=list)
+    forced: Sequence[int] = ()  # what is drawn must begin with
     prompt_length: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -68,6 +79,11 @@ def generate_ids(
     vocab_size: int | None = None,
     stop: Sequence[Callable[[int], bool]] | None = None,
     on_token: Callable[[int, int], None] | None = None,
+    no_repeat_ngram_size: int = 0,
+    min_new_tokens: int = 0,
+    forced: Sequence[Sequence[int]] | None = None,
+    memory: Memory | None = None,
+    sources: Sequence[int] | None = None,
     use_cache: bool = True,
     record: bool = False,
 ) -> list[Completion]:
@@ -76,10 +92,18 @@ def generate_ids(
     `samples` numbers the draws of each row (default 0): rows with the same prompt and number come out the same.
     `vocab_size` draws from the first ids only, for models with more rows than their tokenizer has tokens. `stop` holds a
     function for each row that is told each token and answers whether to end there. `on_token` is told row and token.
-    `record` keeps a Draw for each token. Raises ConfigError for an empty prompt or an id that the model does not have.
+    No n-gram of `no_repeat_ngram_size` tokens comes twice, prompt included; no eos token comes before
+    `min_new_tokens` others; what is drawn in a row begins with its `forced` tokens. `memory` is what an encoder-decoder read, and
+    `sources` the row of it that each prompt belongs to (default: its own number). `record` keeps a Draw for each token.
+    Raises ConfigError for an empty prompt, a prefix that does not fit, or an id that the model does not have, and
+    GlassformerError where constraints leave no token.
     """
+    places = sources_of(prompts, memory, sources)
     rows = [
-        Row(list(prompt), sample=sample) for prompt, sample in zip(prompts, samples or [0] * len(prompts), strict=True)
+        Row(list(prompt), source=source, sample=sample, forced=beginning)
+        for prompt, source, sample, beginning in zip(
+            prompts, places, samples or [0] * len(prompts), forced or [()] * len(prompts), strict=True
+        )
     ]
     number = {row: i for i, row in enumerate(rows)}
     drawing = advance(
@@ -91,6 +115,8 @@ def generate_ids(
         eos_id=eos_id,
         pad_id=pad_id,
         vocab_size=vocab_size,
+        constraints=Constraints(no_repeat_ngram_size, min_new_tokens, eos_id),
+        memory=memory,
         use_cache=use_cache,
         record=record,
     )
@@ -114,21 +140,28 @@ def advance(
     eos_id: int | None,
     pad_id: int,
     vocab_size: int | None,
+    constraints: Constraints | None = None,
+    memory: Memory | None = None,
     use_cache: bool = True,
     record: bool = False,
 ) -> Iterator[tuple[Row, int]]:
     """Draw a token for each unfinished row, and again, yielding each row with its new token. See `generate_ids`."""
     vocab_size = vocab_size or model.config.vocab_size
     refuse_foreign_ids(rows, vocab_size)
-    read = Reader(model, pad_id=pad_id, max_new_tokens=max_new_tokens, use_cache=use_cache)
+    refuse_forced([row.forced for row in rows], [max_new_tokens] * len(rows), eos_id, vocab_size)
+    constraints = constraints or Constraints(eos_id=eos_id)
+    read = Reader(model, pad_id=pad_id, max_new_tokens=max_new_tokens, use_cache=use_cache, memory=memory)
     counts = {row: count_tokens(row.tokens, vocab_size) for row in rows} if sampling.penalises else {}
     seen = torch.zeros(1, 1)  # what the stages get where none of them asks for counts
     with evaluating(model):
-        for _ in range(max_new_tokens):
+        for new in range(max_new_tokens):
             alive = [row for row in rows if row.finish is None]
             if not alive:
                 return
-            logits = read(alive)[:, :vocab_size]
+            free = read(alive)[:, :vocab_size]
+            logits = constraints(free, [row.tokens for row in alive], new, [row.forced for row in alive])
+            if logits is not free and (logits.amax(-1) == -math.inf).any():
+                raise constraints.dead_end()
             numbers = [uniform(seed, row.sample, row.drawn) for row in alive]
             if record:
                 for row, scores, u in zip(alive, logits, numbers, strict=True):
@@ -145,27 +178,3 @@ def advance(
                 if token == eos_id:
                     row.finish = "eos"
                 yield row, token
-
-
-def refuse_foreign_ids(rows: Sequence[Row], vocab_size: int) -> None:
-    """Raise ConfigError for a prompt without tokens or with one that is not in the vocabulary."""
-    for i, row in enumerate(rows):
-        if not row.tokens:
-            raise ConfigError(f"prompt {i} has no tokens: there is nothing to go on from; begin with the eos token")
-        worst = next((token for token in row.tokens if not 0 <= token < vocab_size), None)
-        if worst is not None:
-            raise ConfigError(
-                f"prompt {i} holds the token id {worst}, but the model knows ids 0 to {vocab_size - 1} only:"
-                " it was trained with another tokenizer"
-            )
-
-
-@contextmanager
-def evaluating(model: LanguageModel) -> Iterator[None]:
-    """Switch dropout off, and afterwards back to what it was."""
-    was_training = model.training
-    model.train(False)
-    try:
-        yield
-    finally:
-        model.train(was_training)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import model_validator
 
 from glassformer.config import Config
 from glassformer.errors import ConfigError
+from glassformer.generate.beam import Beam, BeamHypothesis, beam_search
+from glassformer.generate.constraints import Constraints
 from glassformer.generate.context import LanguageModel
 from glassformer.generate.loop import Completion, Row, advance
 from glassformer.generate.sampling import Sampling
@@ -18,13 +20,23 @@ from glassformer.tokenizers import StreamDecoder, Tokenizer
 
 
 class Generation(Config):
-    """How text is generated. Everything that decides the words is here: the same settings give the same text."""
+    """How text is generated. Everything that decides the words is here: the same settings give the same text.
+
+    With `num_beams` above 1 the `n_best` most probable texts are searched instead of drawn: see `Beam`, whose settings
+    stand here by the same names. Then `sampling` and `seed` decide nothing.
+    """
 
     max_new_tokens: int = 200
     sampling: Sampling = Sampling()
     stop: tuple[str, ...] = ()
     num_samples: int = 1
     seed: int = 0
+    no_repeat_ngram_size: int = 0
+    min_new_tokens: int = 0
+    num_beams: int = 1
+    length_penalty: float = 1.0
+    early_stopping: Literal["exact", "likely", "first"] = "exact"
+    n_best: int = 1
 
     @model_validator(mode="after")
     def check(self) -> Self:
@@ -34,7 +46,22 @@ class Generation(Config):
                 raise ConfigError(f"{name}={getattr(self, name)} is out of range: expected {least} or more")
         if "" in self.stop:
             raise ConfigError("stop='' would end every text before it begins: expected at least one character")
+        if self.beam.num_beams > 1 and self.num_samples > 1:
+            raise ConfigError(
+                f"num_samples={self.num_samples} and num_beams={self.num_beams}: what is searched is not drawn; ask for"
+                " several texts with n_best"
+            )
         return self
+
+    @property
+    def beam(self) -> Beam:
+        """The settings of the search."""
+        return Beam(**{name: getattr(self, name) for name in Beam.model_fields})
+
+    @property
+    def completions(self) -> int:
+        """How many texts each prompt gets, at most."""
+        return self.n_best if self.num_beams > 1 else self.num_samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +100,23 @@ def generate_text(
     prompts: Sequence[str],
     *,
     generation: Generation | None = None,
+    forced: Sequence[str] | None = None,
     use_cache: bool = True,
     record: bool = False,
 ) -> list[TextCompletion]:
     """Go on from each prompt, all at once: `num_samples` completions of the first, then those of the second...
 
-    Each comes out as it would alone. An empty prompt begins after the eos token, where a document begins. `record` keeps
-    a Draw for each token.
+    Each comes out as it would alone. An empty prompt begins after the eos token, where a document begins. `forced` is what
+    the completions of each prompt must begin with. `record` keeps a Draw for each token. With beams, the `n_best` of each
+    prompt come best first, and nothing is recorded: that is for `beam_search`.
     """
     generation = generation or Generation()
+    beginnings = forced or [""] * len(prompts)
+    if generation.num_beams > 1:
+        return search_text(model, tokenizer, prompts, beginnings, generation, use_cache=use_cache)
     rows = [
-        Row(prompt_ids(tokenizer, prompt), sample=sample)
-        for prompt in prompts
+        Row(prompt_ids(tokenizer, prompt), sample=sample, forced=tokenizer.encode(beginning))
+        for prompt, beginning in zip(prompts, beginnings, strict=True)
         for sample in range(generation.num_samples)
     ]
     pieces: dict[Row, list[str]] = {row: [] for row in rows}
@@ -104,17 +136,28 @@ def stream_text(
     *,
     generation: Generation | None = None,
     sample: int = 0,
+    forced: str = "",
     use_cache: bool = True,
     record: bool = False,
     on_note: Callable[[str], None] | None = None,
 ) -> Generator[str, None, TextCompletion]:
     """The text of completion `sample` of `prompt`, in pieces as they become certain; then returns all of it.
 
-    The pieces joined are what `generate_text` gives. `on_note` is told, once, when the context is full.
+    The pieces joined are what `generate_text` gives. `on_note` is told, once, when the context is full. With beams nothing
+    is certain before the end of the search: the text comes in one piece.
     """
-    row = Row(prompt_ids(tokenizer, prompt), sample=sample)
+    generation = generation or Generation()
+    if generation.num_beams > 1:
+        found = search_text(model, tokenizer, [prompt], [forced], generation, use_cache=use_cache)[sample]
+        for note in found.completion.notes:
+            if on_note is not None:
+                on_note(note)
+        if found.text:
+            yield found.text
+        return found
+    row = Row(prompt_ids(tokenizer, prompt), sample=sample, forced=tokenizer.encode(forced))
     pieces: list[str] = []
-    for _, text in write(model, tokenizer, [row], generation or Generation(), use_cache=use_cache, record=record):
+    for _, text in write(model, tokenizer, [row], generation, use_cache=use_cache, record=record):
         if on_note is not None and row.note:
             on_note(row.note)
             on_note = None
@@ -122,6 +165,61 @@ def stream_text(
             pieces.append(text)
             yield text
     return TextCompletion(prompt, "".join(pieces), row.completion(record))
+
+
+def search_text(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    forced: Sequence[str],
+    generation: Generation,
+    *,
+    use_cache: bool,
+) -> list[TextCompletion]:
+    """The best texts after each prompt, by beam search. A stop string is looked for in what was found, and cuts it."""
+    asked = [prompt_ids(tokenizer, prompt) for prompt in prompts]
+    results = beam_search(
+        model,
+        asked,
+        generation.beam,
+        eos_id=eos_of(tokenizer),
+        vocab_size=min(tokenizer.vocab_size, model.config.vocab_size),
+        forced=[tokenizer.encode(beginning) for beginning in forced],
+        use_cache=use_cache,
+    )
+    return [
+        told(tokenizer, prompt, ids, hypothesis, result.notes, generation.stop)
+        for prompt, ids, result in zip(prompts, asked, results, strict=True)
+        for hypothesis in result.hypotheses
+    ]
+
+
+def told(
+    tokenizer: Tokenizer,
+    prompt: str,
+    asked: Sequence[int],
+    found: BeamHypothesis,
+    notes: tuple[str, ...],
+    stop: Sequence[str],
+) -> TextCompletion:
+    """A hypothesis as text, up to the token that completes a stop string."""
+    stream = TextStream(tokenizer, stop)
+    pieces: list[str] = []
+    for token in found.ids:
+        pieces.append(stream.push(token))
+        if stream.stopped:
+            break
+    stopped, ids = stream.stopped, found.ids[: len(pieces)]
+    text = "".join([*pieces, stream.finish()])
+    completion = Completion(
+        prompt_ids=tuple(asked),
+        ids=ids,
+        finish="stop" if stopped else found.finish,
+        notes=notes,
+        score=found.score,
+        log_probability=found.log_probability,
+    )
+    return TextCompletion(prompt, text, completion)
 
 
 def write(
@@ -141,9 +239,10 @@ def write(
         max_new_tokens=generation.max_new_tokens,
         sampling=generation.sampling,
         seed=generation.seed,
-        eos_id=None if tokenizer.special.eos is None else tokenizer.eos_id,
+        eos_id=eos_of(tokenizer),
         pad_id=0,  # never looked at, and some published tokenizers have no pad token
         vocab_size=min(tokenizer.vocab_size, model.config.vocab_size),
+        constraints=Constraints(generation.no_repeat_ngram_size, generation.min_new_tokens, eos_of(tokenizer)),
         use_cache=use_cache,
         record=record,
     )
@@ -159,3 +258,8 @@ def write(
 def prompt_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
     """The tokens to go on from; text that looks like a special token stays text."""
     return tokenizer.encode(prompt) or [tokenizer.eos_id]
+
+
+def eos_of(tokenizer: Tokenizer) -> int | None:
+    """The token that ends a text, where the tokenizer has one."""
+    return None if tokenizer.special.eos is None else tokenizer.eos_id

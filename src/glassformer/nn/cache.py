@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -38,7 +38,7 @@ class Memory:
     def __len__(self) -> int:
         return self.states.shape[0]
 
-    def rows(self, sources: Tensor) -> Memory:
+    def rows(self, sources: Tensor | Sequence[int]) -> Memory:
         """The memory of these sources, in this order."""
         return Memory(self.states[sources], None if self.at is None else self.at[sources])
 
@@ -70,7 +70,7 @@ class Cache:
     ) -> None:
         if memory is not None and len(memory) * beams != batch:
             raise GlassformerError(f"{batch} rows are not {beams} for each of {len(memory)} sources")
-        self.memory, self.beams = memory, beams
+        self.memory, self.beams = memory, beams  # one that comes without takes the first memory that its rows look at
         self.remembered: list[LayerCache | None] = [None] * n_layers
         self.columns = max_len if window is None else min(window, max_len)
         self.sliding = window is not None and window <= max_len
@@ -128,6 +128,13 @@ class Cache:
         filled = min(self.length, self.columns)
         return kept.k[:, :, :filled], kept.v[:, :, :filled]
 
+    def look_at(self, memory: Memory) -> None:
+        """From now on the rows belong to these sources, as many to each. Raises GlassformerError."""
+        rows = self.at.shape[0]
+        if not len(memory) or rows % len(memory):
+            raise GlassformerError(f"{rows} rows cannot be shared evenly among {len(memory)} sources")
+        self.memory, self.beams = memory, rows // len(memory)
+
     def remember(self, layer: int, project: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """The keys and values (B G S .) that a layer makes of the memory, projected at the first call only."""
         kept = self.remembered[layer]
@@ -137,13 +144,27 @@ class Cache:
 
     def reorder(self, rows: Tensor) -> None:
         """Row i becomes a copy of what row `rows[i]` was, as when a beam keeps some hypotheses and drops others."""
+        moved = None
+        if len(rows) <= len(self.at):
+            moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
         for kept in self.layers:
-            kept.k, kept.v = kept.k[rows], kept.v[rows]
+            kept.k, kept.v = self._rearranged(kept.k, rows, moved), self._rearranged(kept.v, rows, moved)
         self.at = self.at[rows]
         if self.last is not None:
             self.last = self.last[rows]
         if self.memory is not None:
             self._reorder_memory(rows)
+
+    def _rearranged(self, stored: Tensor, rows: Tensor, moved: Tensor | None) -> Tensor:
+        """Keys or values (B G S .) with their rows in this order: in place, only the columns in use of those that move.
+
+        More rows than there were (`moved` is None) need a place of their own.
+        """
+        if moved is None:
+            return stored[rows]
+        filled = stored[:, :, : min(self.length, self.columns)]
+        filled[moved] = filled[rows[moved]]
+        return stored[: len(rows)]
 
     def _reorder_memory(self, rows: Tensor) -> None:
         """The same for what is kept once for each source. Raises GlassformerError where a group's rows have several."""
