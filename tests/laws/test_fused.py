@@ -68,6 +68,66 @@ def test_relu_squared(rows, width, seed):
     agree(fused.relu_squared, lambda x: F.relu(x).square(), (numbers(seed, rows, width),), seed)
 
 
+@given(st.integers(1, 40), st.integers(2, 50), st.sampled_from([0.0, 0.1, 0.5]), st.integers(0, 9))
+@settings(max_examples=25)
+def test_cross_entropy(rows, width, smoothing, seed):
+    logits = numbers(seed, rows, width)
+    targets = torch.randint(-2, width, (rows,), generator=torch.Generator().manual_seed(seed))
+    targets[targets < 0] = -100
+
+    def ours(logits):
+        return fused.cross_entropy(logits, targets, smoothing)
+
+    def twin(logits):
+        return F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="sum", ignore_index=-100)
+
+    agree(ours, twin, [logits], seed)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_of_what_is_no_number_is_none(bad):
+    logits = torch.zeros(3, 20)
+    logits[1, 7] = bad
+    assert not fused.cross_entropy(logits, torch.tensor([1, 2, 3]), 0.0).isfinite()
+
+
+def test_hidden_scores_and_large_ones_have_a_loss():
+    logits = torch.full((2, 33), -float("inf"))
+    logits[:, :2] = torch.tensor([[500.0, 499.0], [-500.0, -500.0]])
+    targets = torch.tensor([0, 1])
+    expected = F.cross_entropy(logits, targets, reduction="sum")
+    torch.testing.assert_close(fused.cross_entropy(logits, targets, 0.0), expected)
+
+
+@given(st.sampled_from([0.05, 0.1, 0.5, 0.9]), st.integers(0, 2**40))
+@settings(max_examples=20)
+def test_dropout_drops_its_share_scales_the_rest_and_its_gradient_goes_the_same_ways(p, seed):
+    x, y = numbers(1, 200, 100), numbers(2, 200, 100)
+    torch.manual_seed(seed)
+    out = fused.dropout_add(x, y, p)
+    added = (out - x).detach()
+    dropped = added == 0
+    assert abs(dropped.float().mean().item() - p) < 5 * (p * (1 - p) / 20_000) ** 0.5
+    torch.testing.assert_close(added, torch.where(dropped, 0.0, y.detach() / (1 - p)), atol=1e-5, rtol=1e-5)
+    slope = torch.randn(200, 100)
+    dx, dy = torch.autograd.grad(out, (x, y), slope)
+    assert torch.equal(dx, slope)
+    torch.testing.assert_close(dy, torch.where(dropped, 0.0, slope / (1 - p)))
+    torch.manual_seed(seed)
+    assert torch.equal(fused.dropout_add(x, y, p), out)
+    again = fused.dropout_add(x, y, p)
+    both = (dropped & (again - x == 0)).float().mean().item()
+    assert abs(both - p * p) < 6 * (p * p / 20_000) ** 0.5  # two draws know nothing of each other
+
+
+def test_dropout_by_itself_is_what_it_adds():
+    y = torch.randn(50, 40)
+    torch.manual_seed(3)
+    alone = fused.dropout_add(None, y, 0.3)
+    torch.manual_seed(3)
+    torch.testing.assert_close(fused.dropout_add(torch.ones(50, 40), y, 0.3), alone + 1)
+
+
 @pytest.mark.parametrize("value", [-1e4, -88.0, -1e-8, 0.0, 1e-8, 88.0, 1e4])
 def test_the_gate_at_extreme_values(value):
     gate, up = torch.tensor([value]), torch.tensor([2.0])

@@ -82,6 +82,7 @@ class ModelConfig(Config):
     bigram: int | None = Field(default=None, ge=2)
     tied: bool = False
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    attention_dropout: float = Field(default=0.0, ge=0, lt=1)
     init: Annotated[str, one_of(INITS)] = "modern"
 
     @model_validator(mode="before")
@@ -123,7 +124,13 @@ class ModelConfig(Config):
                 f" relative_buckets={self.relative_buckets} tell apart exactly"
             )
         if self.shape == "encoder_decoder":
-            self.source_side()
+            source = self.source_side()
+            mine, theirs = (self.vocab_size, self.d_model), (source.vocab_size, source.d_model)
+            if self.shared_embedding and mine != theirs:
+                raise ConfigError(
+                    f"shared_embedding needs one shape on both sides, found {theirs} for the source and {mine} for the target;"
+                    " set shared_embedding=false"
+                )
         return self
 
     def source_side(self) -> ModelConfig:

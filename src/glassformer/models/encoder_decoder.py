@@ -23,13 +23,7 @@ class EncoderDecoder(nn.Module):
         self.encoder = Stack(source, causal=False)
         self.decoder = Stack(config, causal=True, d_memory=source.d_model)
         if config.shared_embedding:
-            mine, theirs = self.decoder.embedding.token, self.encoder.embedding.token
-            if mine.weight.shape != theirs.weight.shape:
-                raise ConfigError(
-                    f"shared_embedding needs one shape on both sides, found {tuple(theirs.weight.shape)} for the source and "
-                    f"{tuple(mine.weight.shape)} for the target; set shared_embedding=false"
-                )
-            mine.weight = theirs.weight
+            self.decoder.embedding.token.weight = self.encoder.embedding.token.weight
         self.head = Head(config, self.decoder.embedding.token)
 
     def forward(
@@ -45,7 +39,8 @@ class EncoderDecoder(nn.Module):
         """Scores of the next token after each target token. ids: B T. Returns B T V, float32.
 
         The source is given as ids (B S), as the `memory` that `read` made of it, or lies in the cache. at: B T and
-        source_at: B S, positions from 0, -1 where there is padding. Raises ConfigError where there is no source.
+        source_at: B S, positions from 0, -1 where there is padding. Raises ConfigError where there is no source, or where
+        the cache holds what was read of one already.
         """
         return self.head(self.hidden(ids, source=source, source_at=source_at, at=at, memory=memory, cache=cache))
 
@@ -60,12 +55,16 @@ class EncoderDecoder(nn.Module):
         cache: Cache | None = None,
     ) -> Tensor:
         """What the head gets: B T D."""
-        if source is not None:
-            memory = self.read(source, source_at)
-        elif cache is not None and cache.memory is not None:
+        if cache is not None and cache.memory is not None:
+            if source is not None:
+                raise ConfigError("the cache holds what was read of a source already; read another with a new cache")
             memory = cache.memory
+        elif source is not None:
+            memory = self.read(source, source_at)
         if memory is None:
             raise ConfigError("an encoder-decoder was given no source to look at")
+        if cache is not None and cache.memory is None:
+            cache.look_at(memory)
         return self.decoder(ids, at=at, cache=cache, memory=memory)
 
     def read(self, source: Tensor, source_at: Tensor | None = None) -> Memory:

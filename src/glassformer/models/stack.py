@@ -17,6 +17,7 @@ from glassformer.nn.attention import Attention, CrossAttention
 from glassformer.nn.block import BLOCKS
 from glassformer.nn.cache import Cache, Memory
 from glassformer.nn.decode import shortcut
+from glassformer.nn.dropout import Dropout
 from glassformer.nn.mlp import MLPS
 from glassformer.nn.norms import NORMS
 from glassformer.nn.positions import POSITIONS, Place, Positions
@@ -77,7 +78,7 @@ class Stack(nn.Module):
         self.max_len = config.max_len
         self.positions = build_positions(config, causal)
         self.embedding = Embedding(config, self.positions)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(build_block(config, layer, d_memory) for layer in range(config.n_layers))
         self.norm = build_norm(config) if config.norm_place == "pre" else nn.Identity()
 
@@ -154,7 +155,7 @@ class Stack(nn.Module):
             pair = None if documents is None else (documents, documents)
             seen = look(at, key_at, causal=self.causal, window=self.window, documents=pair, prefix=prefix)
         dtype = self.embedding.token.weight.dtype
-        return at, Place(seen, self.positions.turn(at, dtype), self.positions.bias(at, key_at))
+        return at, Place(seen, self.positions.turn(in_common(at), dtype), self.positions.bias(at, key_at))
 
     def default_at(self, ids: Tensor, documents: Tensor | None, cache: Cache | None) -> Tensor:
         """Positions nobody gave: counted from 0, from what the cache holds, or from the start of each document."""
@@ -162,6 +163,17 @@ class Stack(nn.Module):
             return positions_in_documents(documents)
         index = torch.arange(ids.shape[1], device=ids.device)[None]
         return index if cache is None or cache.length == 0 else cache.next_at[:, None] + index
+
+
+def in_common(at: Tensor) -> Tensor:
+    """The positions (1 T) that all rows share but for padding on the right, where any will do; else `at` (B T) itself.
+
+    Rows that share their angles are turned by one table, which the compiled kernels can do.
+    """
+    if at.shape[0] == 1 or torch.compiler.is_compiling():
+        return at
+    index = torch.arange(at.shape[1], device=at.device)[None]
+    return index if bool(((at == index) | (at < 0)).all()) else at
 
 
 def build_positions(config: ModelConfig, causal: bool) -> Positions:
@@ -224,7 +236,7 @@ def build_attention(config: ModelConfig, layer: int, kind: type[Attention], **mo
         out_bias=config.attention_bias,
         scale=config.attention_scale,
         softcap=config.attention_softcap,
-        dropout=config.dropout,
+        dropout=config.attention_dropout,
         q_norm=build_norm(config, config.d_head) if config.qk_norm else None,
         k_norm=build_norm(config, config.d_head) if config.qk_norm else None,
         **more,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from glassformer.nn.attention import Attention, CrossAttention
 from glassformer.nn.cache import Cache, Memory
+from glassformer.nn.dropout import Dropout
 from glassformer.nn.positions import Place
 from glassformer.trace import tap
 
@@ -34,17 +35,17 @@ class Block(nn.Module):
         self.cross_attention = cross_attention
         self.mlp_norm = mlp_norm
         self.mlp = mlp
-        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.dropout = Dropout(dropout)
         cross = () if cross_attention is None else ("resid_cross",)
         self.points = ("resid_pre", "resid_mid", *cross, "resid_post")
 
     def forward(self, x: Tensor, place: Place, cache: Cache | None = None, memory: Memory | None = None) -> Tensor:
         x = tap(self, "resid_pre", x)
-        x = tap(self, "resid_mid", x + self.dropout(self.attention(self.attention_norm(x), place, cache)))
+        x = tap(self, "resid_mid", self.dropout.add(x, self.attention(self.attention_norm(x), place, cache)))
         if self.cross_attention is not None and memory is not None:
             looked = self.cross_attention(self.cross_attention_norm(x), memory, cache)
-            x = tap(self, "resid_cross", x + self.dropout(looked))
-        return tap(self, "resid_post", x + self.dropout(self.mlp(self.mlp_norm(x))))
+            x = tap(self, "resid_cross", self.dropout.add(x, looked))
+        return tap(self, "resid_post", self.dropout.add(x, self.mlp(self.mlp_norm(x))))
 
 
 class PostNormBlock(Block):
@@ -52,11 +53,11 @@ class PostNormBlock(Block):
 
     def forward(self, x: Tensor, place: Place, cache: Cache | None = None, memory: Memory | None = None) -> Tensor:
         x = tap(self, "resid_pre", x)
-        x = tap(self, "resid_mid", self.attention_norm(x + self.dropout(self.attention(x, place, cache))))
+        x = tap(self, "resid_mid", self.attention_norm(self.dropout.add(x, self.attention(x, place, cache))))
         if self.cross_attention is not None and memory is not None:
             looked = self.cross_attention(x, memory, cache)
-            x = tap(self, "resid_cross", self.cross_attention_norm(x + self.dropout(looked)))
-        return tap(self, "resid_post", self.mlp_norm(x + self.dropout(self.mlp(x))))
+            x = tap(self, "resid_cross", self.cross_attention_norm(self.dropout.add(x, looked)))
+        return tap(self, "resid_post", self.mlp_norm(self.dropout.add(x, self.mlp(x))))
 
 
 BLOCKS = {"pre": Block, "post": PostNormBlock}

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from glassformer.nn.attention import Attention
 from glassformer.nn.block import Block, PostNormBlock
 from glassformer.nn.cache import Cache
+from glassformer.nn.dropout import Dropout
 from glassformer.nn.mlp import GatedMlp, Mlp, gelu_tanh, relu_squared
 from glassformer.nn.norms import LayerNorm, RMSNorm
 from glassformer.nn.positions import Place, Rotation, unturned
@@ -30,7 +31,7 @@ from glassformer.trace import is_watched
 MOST_ROWS = 8  # with more of them torch's matrix products are faster than these, which take one vector after another
 ACTIVATIONS = (F.relu, F.gelu, gelu_tanh, F.silu, relu_squared)  # numbered as in decode.c
 NORMS = (nn.Identity, RMSNorm, LayerNorm)  # likewise
-KNOWN: set[type[nn.Module]] = {Block, PostNormBlock, Attention, Mlp, GatedMlp, nn.Linear, nn.Dropout, *NORMS}
+KNOWN: set[type[nn.Module]] = {Block, PostNormBlock, Attention, Mlp, GatedMlp, nn.Linear, Dropout, *NORMS}
 
 
 class LinearStruct(ctypes.Structure):

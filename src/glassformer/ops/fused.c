@@ -1,5 +1,4 @@
-/* Passes over memory that torch makes one by one, made at once: forward and gradient of three small steps of a block.
- * Compiled on the user's machine by fused.py, which holds the readable meaning of each and decides when they are used.
+/* Passes over memory that torch makes one by one, made at once: forward and gradient of small steps of a block and of the loss.
  * All arrays are contiguous float32. Rows are divided among the threads of torch's own OpenMP. */
 
 #include <math.h>
@@ -168,5 +167,88 @@ void relu_squared_grad(const float *g, const float *x, float *dx, long rows, lon
         long first, end;
         my_share(rows, &first, &end);
         for (long i = first * width; i < end * width; i++) dx[i] = x[i] > 0.0f ? 2.0f * x[i] * g[i] : 0.0f;
+    }
+}
+
+/* 32 well-mixed bits for number i of the draw called `seed`: no state, so any thread can draw any part, and again later. */
+static inline unsigned draw(unsigned i, unsigned low, unsigned high) {
+    unsigned h = i * 0x9E3779B9u + low;
+    h = (h ^ (h >> 16)) * 0x7FEB352Du;
+    h = (h ^ (h >> 15) ^ high) * 0x846CA68Bu;
+    h = (h ^ (h >> 16)) * 0x9E3779B1u;
+    return h ^ (h >> 15);
+}
+
+/* out = x + y / (1-p) where the draw is not below p * 2^32, else x. x: null for zero. */
+void dropout_add(const float *x, const float *y, float *out, long numbers, float p, long seed) {
+    unsigned low = (unsigned)seed, high = (unsigned)((unsigned long)seed >> 32), bar = (unsigned)((double)p * 4294967296.0);
+    float scale = 1.0f / (1.0f - p);
+    #pragma omp parallel if (ENOUGH(numbers))
+    {
+        long first, end;
+        my_share(numbers, &first, &end);
+        if (x) for (long i = first; i < end; i++) out[i] = x[i] + (draw((unsigned)i, low, high) < bar ? 0.0f : y[i] * scale);
+        else for (long i = first; i < end; i++) out[i] = draw((unsigned)i, low, high) < bar ? 0.0f : y[i] * scale;
+    }
+}
+
+/* The largest of n numbers; in lanes, since compilers do not reorder comparisons into vectors by themselves. */
+static float largest_of(const float *x, long n) {
+    float lanes[16], largest = x[0];
+    for (int j = 0; j < 16; j++) lanes[j] = x[0];
+    long i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (int j = 0; j < 16; j++) lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
+    for (; i < n; i++) largest = x[i] > largest ? x[i] : largest;
+    for (int j = 0; j < 16; j++) largest = lanes[j] > largest ? lanes[j] : largest;
+    return largest;
+}
+
+/* loss = sum over the rows whose target is not below 0 of -(1-s) log p(target) - s/V sum_v log p(v); normaliser: log sum exp
+ * of each row. The loss of each thread goes into its own place. */
+void cross_entropy(const float *logits, const long long *targets, float *normaliser, double *losses, long rows, long v, float s) {
+    #pragma omp parallel if (ENOUGH(rows * v))
+    {
+        long first, end;
+        my_share(rows, &first, &end);
+        double loss = 0.0;
+        for (long row = first; row < end; row++) {
+            if (targets[row] < 0) continue;
+            const float *l = logits + row * v;
+            float largest = largest_of(l, v), sum = 0.0f, all = 0.0f;
+            for (long i = 0; i < v; i++) {
+                float below = l[i] - largest;
+                sum += below == below ? exponential(below) : below; /* what is no number stays none */
+            }
+            normaliser[row] = largest + logf(sum);
+            loss += normaliser[row] - (1.0f - s) * l[targets[row]];
+            if (s > 0.0f) {
+                for (long i = 0; i < v; i++) all += l[i];
+                loss -= s * all / (double)v;
+            }
+        }
+        losses[omp_get_thread_num()] = loss;
+    }
+}
+
+/* d loss / d logit = softmax - s/V - (1-s) at the target, times g; zero in the rows that do not count. */
+void cross_entropy_grad(const float *logits, const long long *targets, const float *normaliser, float *grad,
+                        long rows, long v, float s, float g) {
+    #pragma omp parallel if (ENOUGH(rows * v))
+    {
+        long first, end;
+        my_share(rows, &first, &end);
+        float even = s / (float)v;
+        for (long row = first; row < end; row++) {
+            const float *l = logits + row * v;
+            float *to = grad + row * v;
+            if (targets[row] < 0) {
+                memset(to, 0, (size_t)v * sizeof(float));
+                continue;
+            }
+            float n = normaliser[row];
+            for (long i = 0; i < v; i++) to[i] = g * (exponential(l[i] - n) - even);
+            to[targets[row]] -= g * (1.0f - s);
+        }
     }
 }

@@ -1,8 +1,10 @@
-"""Three steps of a block in one pass over memory each, in C compiled on the user's machine; torch does them where it cannot.
+"""Steps of a block and of the loss in one pass over memory each, in C compiled on the user's machine; torch does them where
+it cannot.
 
 On a CPU most of a small model's time goes into reading and writing the same numbers again and again. Each function here
-has a readable twin elsewhere (`nn.norms`, `ops.rotary`, `nn.mlp`), which is its definition and which tests hold it against.
-`usable` says when these may stand in: float32 on the CPU, nothing compiled or watched, and a C compiler was found.
+has a readable twin elsewhere (`nn.norms`, `ops.rotary`, `nn.mlp`, `nn.dropout`, `ops.losses`), which is its definition and
+which tests hold it against. `usable` says when these may stand in: float32 on the CPU, nothing compiled or watched, and a
+C compiler was found.
 """
 
 # B batch, T tokens, H heads, K head width, D last axis, F hidden width
@@ -136,6 +138,51 @@ class ReluSquared(torch.autograd.Function):
         return dx
 
 
+class DropoutAdd(torch.autograd.Function):
+    """x + y with each number of y dropped with probability p, or scaled up to make up for the dropped ones."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor | None, y: Tensor, p: float) -> Tensor:
+        y = y.contiguous()
+        out = torch.empty_like(y)
+        # The draw follows from torch's own generator, and the same draw again gives the gradient: nothing is kept.
+        ctx.p, ctx.seed = p, int(torch.randint(2**62, (), dtype=torch.int64))
+        start = None if x is None else x.contiguous().data_ptr()
+        kernels().dropout_add(start, *addresses(y, out), y.numel(), p, ctx.seed)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        grad = grad.contiguous()
+        dy = torch.empty_like(grad)
+        kernels().dropout_add(None, *addresses(grad, dy), grad.numel(), ctx.p, ctx.seed)
+        return grad if ctx.needs_input_grad[0] else None, dy, None
+
+
+class CrossEntropy(torch.autograd.Function):
+    """The sum of -log softmax at the targets, smoothed. logits: N V, targets: N, below 0 where they do not count."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+        logits, targets = logits.contiguous(), targets.contiguous()
+        normaliser = logits.new_empty(len(logits))
+        losses = torch.zeros(torch.get_num_threads(), dtype=torch.float64)
+        kernels().cross_entropy(*addresses(logits, targets, normaliser, losses), *logits.shape, smoothing)
+        ctx.save_for_backward(logits, targets, normaliser)
+        ctx.smoothing = smoothing
+        return losses.sum().to(logits.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        logits, targets, normaliser = ctx.saved_tensors
+        slope = torch.empty_like(logits)
+        pointers = addresses(logits, targets, normaliser, slope)
+        kernels().cross_entropy_grad(*pointers, *logits.shape, ctx.smoothing, float(grad))
+        return slope, None, None
+
+
 def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
     """x / sqrt(mean(x²) + eps) · gain over the last axis."""
     if not torch.is_grad_enabled():
@@ -162,3 +209,13 @@ def relu_squared(x: Tensor) -> Tensor:
     if not torch.is_grad_enabled():
         return ReluSquared.forward(NO_GRADIENT, x)
     return cast("Tensor", ReluSquared.apply(x))  # pyright: ignore[reportUnknownMemberType]
+
+
+def dropout_add(x: Tensor | None, y: Tensor, p: float) -> Tensor:
+    """x + dropout(y), or dropout(y) alone: each number of y is zero with probability p, else divided by 1-p."""
+    return cast("Tensor", DropoutAdd.apply(x, y, p))  # pyright: ignore[reportUnknownMemberType]
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    """What `losses.cross_entropy` computes, of logits N V and targets N."""
+    return cast("Tensor", CrossEntropy.apply(logits, targets, smoothing))  # pyright: ignore[reportUnknownMemberType]

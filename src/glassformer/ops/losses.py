@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from glassformer.ops import fused
+
 IGNORED = -100  # the target that counts for nothing, torch's own convention
 
 
@@ -13,9 +15,12 @@ def cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0)
 
     With label smoothing ε the target distribution is (1-ε) on the target plus ε/V everywhere (Szegedy et al. 2016).
     """
+    logits, targets = logits.flatten(0, 1).float(), targets.flatten()
+    if fused.usable(logits):
+        return fused.cross_entropy(logits, targets, label_smoothing)
     return F.cross_entropy(
-        logits.flatten(0, 1).float(),
-        targets.flatten(),
+        logits,
+        targets,
         ignore_index=IGNORED,
         label_smoothing=label_smoothing,
         reduction="sum",

@@ -33,6 +33,9 @@ SIGNATURES: dict[str, list[Any]] = {
     "swiglu_grad": [POINTER] * 5 + [LONG] * 2,
     "relu_squared": [POINTER] * 2 + [LONG] * 2,
     "relu_squared_grad": [POINTER] * 3 + [LONG] * 2,
+    "dropout_add": [POINTER] * 3 + [LONG, FLOAT, LONG],
+    "cross_entropy": [POINTER] * 4 + [LONG] * 2 + [FLOAT],
+    "cross_entropy_grad": [POINTER] * 4 + [LONG] * 2 + [FLOAT] * 2,
     "decode": [POINTER, LONG, POINTER] + [LONG] * 3 + [POINTER] * 4,
 }
 
