@@ -15,18 +15,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from glassformer.checkpoints import load_model, save_model
+from glassformer.checkpoints import FAMILIES, load_model, save_model
 from glassformer.errors import CheckpointError, TokenizerError
-from glassformer.models import Decoder, preset
+from glassformer.models import Model, preset
 from glassformer.tokenizers import train_tokenizer
+from shapes import KINDS
 
-Build = Callable[..., Decoder]
+Build = Callable[..., Model]
 PUBLIC = {"n_heads": 4, "d_head": 4, "d_value": 4, "n_kv_heads": 2}
 FIELDS: dict[str, dict[str, Any]] = {
     "qwen3": PUBLIC,
     "llama": preset("llama") | PUBLIC | {"d_model": 16, "n_layers": 2, "d_ff": 28},
     "gpt2": preset("gpt2") | PUBLIC | {"n_kv_heads": 4, "d_model": 16, "n_layers": 2, "n_heads": 4, "max_len": 32},
     "glassformer": {},
+    "one matrix": KINDS["one matrix"],
+    "labels": KINDS["labels"],
 }
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -38,7 +41,7 @@ def folder(random_model: Build, tmp_path: Path) -> Callable[[str], Path]:
 
     def write(family: str = "qwen3") -> Path:
         save_model(tmp_path / family, random_model(**FIELDS[family]))
-        assert load_model(tmp_path / family).family == family
+        assert load_model(tmp_path / family).family == (family if family in FAMILIES else "glassformer")
         return tmp_path / family
 
     return write
@@ -132,6 +135,12 @@ INEXPRESSIBLE: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("glassformer", {"mlp": ["gelu"]}, "mlp"),
     ("glassformer", {"norm": "batchnorm"}, "'batchnorm' is not one of"),
+    ("glassformer", {"shape": "encoders"}, "shape: input should be 'decoder', 'encoder' or 'encoder_decoder'"),
+    ("glassformer", {"head": "labels"}, "expected shape='encoder', not 'decoder'"),
+    ("labels", {"labels": []}, "head='labels' and 0 labels do not belong together"),
+    ("one matrix", {"encoder": {"vocab_size": 40}}, "shared_embedding needs one shape on both sides"),
+    ("one matrix", {"encoder": {"d_modle": 40}}, r"unknown key 'd_modle' \(did you mean 'd_model'\?\)"),
+    ("one matrix", {"encoder": 3}, "encoder: input should be a valid dictionary"),
 ]
 
 
@@ -266,6 +275,19 @@ def test_a_head_that_is_tied_in_name_only_is_refused(folder: Folder) -> None:
         load_model(path)
 
 
+@pytest.mark.parametrize("copy", ["decoder.embedding.token.weight", "head.linear.weight"])
+def test_copies_of_the_one_matrix_of_both_sides_may_be_stored_too(copy: str, folder: Folder) -> None:
+    path, first = folder("one matrix"), "encoder.embedding.token.weight"
+    rewrite(path, lambda tensors: tensors.update({copy: tensors[first].clone()}))
+    model = load_model(path).model
+    assert dict(model.named_parameters(remove_duplicate=False))[copy] is model.encoder.embedding.token.weight
+    rewrite(path, lambda tensors: tensors.update({copy: tensors[first] + 1}))
+    with pytest.raises(
+        CheckpointError, match=rf"{copy} differs from {first}, but config\.json says that they are tied"
+    ):
+        load_model(path)
+
+
 @pytest.mark.parametrize("size", [0, 4, 100, -1], ids=["nothing", "no header", "half a header", "one byte short"])
 def test_a_file_that_is_cut_short(size: int, folder: Folder) -> None:
     path = folder("qwen3")
@@ -293,6 +315,33 @@ def test_absurd_sizes_are_refused_before_anything_is_allocated(field: str, folde
     path = folder("qwen3")
     change(path / CONFIG, **{field: 10**12})
     with pytest.raises(CheckpointError, match=r"while config\.json calls for at least [\d,]+ numbers"):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    "values", [{"encoder": {"n_layers": 10**12}}, {"encoder": {"d_ff": 10**12}}, {"n_layers": 10**12}], ids=str
+)
+def test_absurd_sizes_of_either_side_are_refused_too(values: dict[str, Any], folder: Folder) -> None:
+    path = folder("one matrix")
+    change(path / CONFIG, **values)
+    with pytest.raises(CheckpointError, match=r"while config\.json calls for at least [\d,]+ numbers"):
+        load_model(path)
+
+
+def test_weights_of_another_number_of_labels_are_named(folder: Folder) -> None:
+    path = folder("labels")
+    change(path / CONFIG, labels=["good", "bad"])
+    with pytest.raises(CheckpointError, match=r"head\.linear\.weight is 3x16, config\.json calls for 2x16"):
+        load_model(path)
+
+
+def test_a_damaged_or_foreign_tokenizer_of_the_sources_is_not_passed_over(folder: Folder) -> None:
+    path = folder("one matrix")
+    train_tokenizer("bytes", ["to be"]).save(path / "source")
+    with pytest.raises(CheckpointError, match="the source tokenizer has 258 tokens but the encoder knows only 23"):
+        load_model(path)
+    (path / "source" / "tokenizer.json").write_text("{")
+    with pytest.raises(TokenizerError, match=r"source.tokenizer\.json"):
         load_model(path)
 
 

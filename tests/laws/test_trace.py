@@ -23,6 +23,7 @@ from glassformer.nn.mlp import MLPS
 from glassformer.nn.norms import NORMS
 from glassformer.nn.positions import POSITIONS
 from glassformer.trace import points_of, tap, watch
+from shapes import KINDS, call, sources
 
 TAPPED = (attention_module, block_module, heads_module, mlp_module, norms_module, stack_module)
 SHRUNK = {"vocab_size": 29, "d_model": 16, "n_layers": 2, "n_heads": 2, "max_len": 16, "d_ff": 24}
@@ -80,20 +81,26 @@ def graphs():
 
 @pytest.mark.parametrize(
     "fields",
-    [{}, {"positions": "alibi", "window": 3}, {"norm": "layernorm", "norm_place": "post", "positions": "learned"}],
+    [
+        {},
+        {"positions": "alibi", "window": 3},
+        {"norm": "layernorm", "norm_place": "post", "positions": "learned"},
+        *(KINDS[kind] for kind in ("encoder", "labels", "tags", "pooled", "encoder-decoder")),
+    ],
     ids=str,
 )
 def test_the_compiled_graph_with_taps_equals_the_graph_without_node_for_node(
     random_model, graphs, ids, monkeypatch, fields
 ):
     model = random_model(**fields)
-    torch.compile(model, backend=graphs, fullgraph=True)(ids)
+    given = {"source": sources(model, 2)} if model.config.shape == "encoder_decoder" else {}
+    torch.compile(model, backend=graphs, fullgraph=True)(ids, **given)
     for module in TAPPED:
         monkeypatch.setattr(module, "tap", lambda owner, point, value: value)
         if hasattr(module, "watched"):
             monkeypatch.setattr(module, "watched", lambda owner, *points: False)
     torch._dynamo.reset()
-    torch.compile(model, backend=graphs, fullgraph=True)(ids)
+    torch.compile(model, backend=graphs, fullgraph=True)(ids, **given)
     tapped, bare = graphs.caught
     assert tapped == bare
     assert len(bare) > 40
@@ -139,18 +146,18 @@ def test_names_see_through_compiled_modules_at_any_depth(random_model, graphs, i
     assert set(seen) == set(names)
 
 
-@pytest.mark.parametrize("fields", EVERY_CHOICE, ids=str)
+@pytest.mark.parametrize("fields", [*EVERY_CHOICE, *KINDS.values()], ids=str)
 def test_watching_changes_nothing_but_rounding_and_where_no_kernel_gives_way_nothing_at_all(random_model, ids, fields):
     model = random_model(**fields)
-    unwatched = model(ids)
+    unwatched = call(model, ids)
     names = points_of(model)
     with watch(model) as seen:
-        assert_close(model(ids), unwatched, **TOLERANCE)
+        assert_close(call(model, ids), unwatched, **TOLERANCE)
     assert set(seen) == set(names)
     fused = (".q_norm.out", ".k_norm.out")  # what one kernel makes of norm and turn together
     with watch(model, [name for name in names if name.split(".")[-1] not in READABLE and not name.endswith(fused)]):
-        assert torch.equal(model(ids), unwatched)
-    assert torch.equal(model(ids), unwatched)
+        assert torch.equal(call(model, ids), unwatched)
+    assert torch.equal(call(model, ids), unwatched)
 
 
 def test_watching_the_pattern_of_a_model_that_is_read_in_steps_anyway_changes_nothing(random_model, ids):
@@ -172,7 +179,7 @@ def test_every_point_of_every_preset_is_seen_once_and_nothing_else(random_model,
 
     with watch(model) as seen, pytest.MonkeyPatch.context() as patch:
         patch.setattr(trace.Watcher, "show", listen)
-        model(torch.randint(29, (2, 7)))
+        call(model, torch.randint(29, (2, 7)))
     names = points_of(model)
     assert sorted(told) == sorted(names) == sorted(seen)
     assert len(set(names)) == len(names)
@@ -251,19 +258,28 @@ def test_an_edited_step_of_a_norm_is_what_the_norm_goes_on_with(random_model, id
 
 
 @pytest.mark.parametrize(
-    "fields", [{}, {"norm": "layernorm", "mlp": "gelu"}, {"bigram": 50, "positions": "learned"}], ids=str
+    "fields",
+    [
+        {},
+        {"norm": "layernorm", "mlp": "gelu"},
+        {"bigram": 50, "positions": "learned"},
+        *(KINDS[kind] for kind in ("encoder", "labels", "tags", "pooled")),
+        # How long a vector is before a look at the source matters only where the queries made of it are not normalised.
+        *({**KINDS[kind], "qk_norm": False} for kind in ("encoder-decoder", "another encoder")),
+    ],
+    ids=str,
 )
 def test_every_point_can_be_edited_and_the_edit_is_heard_downstream(random_model, ids, fields):
     model = random_model(**fields)
-    unwatched = model(ids)
+    unwatched = call(model, ids)
     for name in points_of(model):
         if name.endswith("mask_rule"):
             continue
         with watch(model, name) as before:
-            model(ids)
+            call(model, ids)
         other = before[name] + torch.rand(before[name].shape)
         with watch(model, name, edit={name: lambda value, other=other: other}) as seen:
-            edited = model(ids)
+            edited = call(model, ids)
         assert torch.equal(seen[name], other), name
         assert (edited - unwatched).abs().max() > 1e-4, name
 

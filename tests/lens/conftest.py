@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from glassformer.models import Decoder, ModelConfig
+from glassformer.models import MODELS, Model, ModelConfig
 
 LETTERS = ("<|pad|>", "<|endoftext|>", *"abcdefghijklmnopqrstuvwxyz .")
 
@@ -36,7 +36,7 @@ def letters() -> Letters:
     return Letters()
 
 
-def waves(**fields: Any) -> Decoder:
+def waves(**fields: Any) -> Model:
     """A small model: every weight a sine of its index, gains around one."""
     sizes = {
         "vocab_size": len(LETTERS),
@@ -47,7 +47,8 @@ def waves(**fields: Any) -> Decoder:
         "d_ff": 10,
         "max_len": 16,
     }
-    model = Decoder(ModelConfig.parse(sizes | fields))
+    config = ModelConfig.parse(sizes | fields)
+    model = MODELS[config.shape](config)
     with torch.no_grad():
         for number, (name, weight) in enumerate(model.named_parameters()):
             wave = torch.arange(weight.numel(), dtype=torch.float64).mul(0.7).add(number).sin().view(weight.shape)
@@ -57,5 +58,5 @@ def waves(**fields: Any) -> Decoder:
 
 
 @pytest.fixture
-def make_model() -> Callable[..., Decoder]:
+def make_model() -> Callable[..., Model]:
     return waves

@@ -25,17 +25,18 @@ from glassformer.lens.walk.embedding import CODES, ELSEWHERE
 from glassformer.lens.walk.head import STAGES_SAY
 from glassformer.lens.walk.mlp import ACTIVATIONS
 from glassformer.lens.walk.norm import NORM_STEPS
-from glassformer.models import Decoder
+from glassformer.models import Model
 from glassformer.nn.block import BLOCKS
 from glassformer.nn.mlp import MLPS
 from glassformer.nn.norms import NORMS
 from glassformer.nn.positions import POSITIONS
 from glassformer.tokenizers import TOKENIZERS, train_tokenizer
+from shapes import KINDS
 
 TEXT = "the cat sat."
 GOLDEN = Path(__file__).parent / "walk.txt"
 
-Make = Callable[..., Decoder]
+Make = Callable[..., Model]
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "grouped heads": {"n_kv_heads": 2},
@@ -213,6 +214,13 @@ def test_a_cell_that_does_not_exist_is_refused(
 def test_a_model_without_layers_is_refused(make_model: Make, letters: Any) -> None:
     with pytest.raises(ConfigError, match="no layer to walk through"):
         explain(make_model(n_layers=0), letters, TEXT)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "decoder"])
+def test_another_shape_is_one_sentence(make_model: Make, letters: Any, kind: str) -> None:
+    with pytest.raises(ConfigError, match=r"the walk follows decoder-only models for now: .* found 'encoder") as error:
+        explain(make_model(**KINDS[kind]), letters, TEXT)
+    assert "\n" not in str(error.value)
 
 
 def test_a_tokenizer_of_another_model_is_refused(make_model: Make, letters: Any) -> None:

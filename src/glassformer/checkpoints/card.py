@@ -2,49 +2,124 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from glassformer.checkpoints.families import Family, nearest_public
-from glassformer.models import Decoder, ModelConfig, count_parameters
+from glassformer.models import Model, ModelConfig, count_parameters
 
 
-def model_card(title: str, model: Decoder, family: Family, body: str | None, *, has_tokenizer: bool) -> str:
+class Use(NamedTuple):
+    """What a kind of model is for: the hubs' word for it, a sentence about what it gives, and a command."""
+
+    tag: str
+    gives: str
+    command: str
+
+
+USES = {  # shape, or head of an encoder -> its use
+    "decoder": Use(
+        "text-generation", "It continues a text, token by token.", 'glassformer generate . -p "Once upon a time"'
+    ),
+    "encoder_decoder": Use(
+        "translation",
+        "It reads a source whole, then writes a target token by token, looking at the source in every layer.",
+        'glassformer translate . "Good morning."',
+    ),
+    "tokens": Use(
+        "fill-mask",
+        "Every token sees the whole text; it fills in what is masked.",
+        'glassformer fill . "The cat <|mask|> on the mat."',
+    ),
+    "labels": Use(
+        "text-classification",
+        "Every token sees the whole text; it labels the text.",
+        'glassformer classify . "What a wonderful film."',
+    ),
+    "tags": Use(
+        "token-classification",
+        "Every token sees the whole text; it labels every token.",
+        'glassformer classify . "Ada Lovelace lived in London."',
+    ),
+    "pooled": Use(
+        "sentence-similarity",
+        "Every token sees the whole text; it makes one vector of length 1 of the text, so that a dot product of two is "
+        "their cosine.",
+        'glassformer embed . "A cat sat." "A dog ran."',
+    ),
+}
+
+
+def model_card(title: str, model: Model, family: Family, body: str | None, *, has_tokenizer: bool) -> str:
     """Markdown with the front matter that model hubs read. `body` is the maker's own part, such as results."""
-    public = family.rules is not None
+    public, use = family.rules is not None, use_of(model.config)
     parts = [
-        front_matter(family),
+        front_matter(family, use),
         f"# {title}",
-        f"{what_it_is(model)} {whose_shape(model.config, family)}",
+        " ".join((what_it_is(model), use.gives, *labels_in_words(model.config), whose_shape(model.config, family))),
         *([body.strip()] if body else []),
         "## Use",
         "In this folder:",
-        code("sh", 'glassformer generate . -p "Once upon a time"') if has_tokenizer else "",
+        code("sh", use.command) if has_tokenizer else "",
         code("python", with_transformers() if public and has_tokenizer else with_glassformer()),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def front_matter(family: Family) -> str:
+def use_of(config: ModelConfig) -> Use:
+    """What a model of this shape and head is for."""
+    return USES[config.head if config.shape == "encoder" else config.shape]
+
+
+def front_matter(family: Family, use: Use) -> str:
     """The YAML head: which library opens the folder, and for what."""
     library = "glassformer" if family.rules is None else "transformers"
-    return f"---\nlibrary_name: {library}\npipeline_tag: text-generation\ntags:\n- glassformer\n---"
+    return f"---\nlibrary_name: {library}\npipeline_tag: {use.tag}\ntags:\n- glassformer\n---"
 
 
-def what_it_is(model: Decoder) -> str:
+def what_it_is(model: Model) -> str:
     """The sizes of the model in one sentence."""
-    config = model.config
+    config, count = model.config, f"{count_parameters(model):,} parameters"
+    if config.shape == "encoder_decoder":
+        source = config.source_side()
+        return (
+            f"An encoder-decoder transformer of {count}: an encoder of {stack_in_words(source)}, {rows_in_words(source)}, "
+            f"and a decoder of {stack_in_words(config)}, {rows_in_words(config)}"
+            f"{', with one embedding table for both' if config.shared_embedding else ''}."
+        )
+    article = "An encoder-only" if config.shape == "encoder" else "A decoder-only"
+    return f"{article} transformer of {count}: {stack_in_words(config)}, {rows_in_words(config)}."
+
+
+def stack_in_words(config: ModelConfig) -> str:
+    """The sizes of a stack's layers."""
     heads = f"{config.n_heads} heads of width {config.d_head}"
     if config.n_kv_heads != config.n_heads:
         heads += f" over {config.n_kv_heads} of keys and values"
     return (
-        f"A decoder-only transformer of {count_parameters(model):,} parameters: {config.n_layers} layers of width "
-        f"{config.d_model}, {heads}, {config.mlp} of width {config.d_ff}, {config.norm}, positions {config.positions}, "
-        f"a vocabulary of {config.vocab_size:,} and a context of {config.max_len:,} tokens."
+        f"{config.n_layers} layers of width {config.d_model}, {heads}, {config.mlp} of width {config.d_ff}, "
+        f"{config.norm}, positions {config.positions}"
     )
+
+
+def rows_in_words(config: ModelConfig) -> str:
+    """How many tokens a stack knows, and how many it takes at once."""
+    return f"a vocabulary of {config.vocab_size:,} and a context of {config.max_len:,} tokens"
+
+
+def labels_in_words(config: ModelConfig) -> tuple[str, ...]:
+    """The labels that the model gives, in a sentence, if it gives any."""
+    if not config.labels:
+        return ()
+    several = ", of which a text may have several" if config.several_labels else ""
+    return (f"The labels are {', '.join(f'`{label}`' for label in config.labels)}{several}.",)
 
 
 def whose_shape(config: ModelConfig, family: Family) -> str:
     """The public family that has this shape, or what keeps the nearest one from it."""
     if family.rules is not None:
         return f"Its shape is that of {family.name}, as which other tools open it."
+    if config.shape != "decoder":
+        return "Models of this shape are opened by glassformer."
     nearest = nearest_public(config)
     return (
         f"No public family has this shape, so glassformer opens it; the nearest, {nearest.name}, "

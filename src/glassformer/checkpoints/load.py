@@ -11,11 +11,11 @@ import torch
 
 from glassformer.checkpoints.families import FAMILIES, Family, Keys
 from glassformer.checkpoints.json_files import read_json
-from glassformer.checkpoints.save import refuse_larger
+from glassformer.checkpoints.save import SOURCE, refuse_misfits
 from glassformer.checkpoints.tensors import opened
 from glassformer.checkpoints.weights import from_file
 from glassformer.errors import CheckpointError, nearest
-from glassformer.models import Decoder
+from glassformer.models import Model
 from glassformer.tokenizers import Tokenizer, load_tokenizer
 
 
@@ -23,16 +23,20 @@ from glassformer.tokenizers import Tokenizer, load_tokenizer
 class Loaded:
     """What a model folder holds, and sentences about what was left out of it."""
 
-    model: Decoder
+    model: Model
     tokenizer: Tokenizer | None
     generation: dict[str, Any]
     family: str
     metadata: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    source_tokenizer: Tokenizer | None = None  # that of the sources, where they have a vocabulary of their own
+
+
+TOKEN_IDS = ("bos_token_id", "decoder_start_token_id", "eos_token_id", "pad_token_id")
 
 
 def load_model(folder: Path, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> Loaded:
-    """The model of a folder, in evaluation mode, with its tokenizer where there is one.
+    """The model of a folder, in evaluation mode, with its tokenizers where there are any.
 
     `dtype` None keeps the number type of the file. `generation` holds the defaults of generation_config.json and the ids
     of special tokens; `metadata` what `save_model` remembered. Raises CheckpointError, naming the file, for what is
@@ -45,11 +49,17 @@ def load_model(folder: Path, *, dtype: torch.dtype | None = None, device: torch.
         config = family.from_config(keys, remembered(file.metadata))
         model = from_file(config, family, file, dtype, device)
         metadata = file.metadata
-    tokenizer = load_tokenizer(folder) if (folder / "tokenizer.json").exists() else None
-    if tokenizer is not None:
-        refuse_larger(tokenizer, config.vocab_size, str(folder))
+    tokenizer = tokenizer_of(folder)
+    source_tokenizer = tokenizer_of(folder / SOURCE) if config.shape == "encoder_decoder" else None
+    refuse_misfits(config, tokenizer, source_tokenizer, str(folder))
     generation = read_generation(folder, values)
-    return Loaded(model, tokenizer, generation, family.model_type, metadata, tuple(notes(keys, family)))
+    said = tuple(notes(keys, family))
+    return Loaded(model, tokenizer, generation, family.model_type, metadata, said, source_tokenizer)
+
+
+def tokenizer_of(folder: Path) -> Tokenizer | None:
+    """The tokenizer of a folder, None where there is none. Raises TokenizerError."""
+    return load_tokenizer(folder) if (folder / "tokenizer.json").exists() else None
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -90,7 +100,7 @@ def remembered(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_generation(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """The defaults for generating; folders without the file keep their token ids in config.json."""
-    ids = {key: config[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id") if key in config}
+    ids = {key: config[key] for key in TOKEN_IDS if key in config}
     path = folder / "generation_config.json"
     found = {key: value for key, value in (read_json(path) if path.exists() else {}).items() if value is not None}
     if found.get("do_sample") is False:

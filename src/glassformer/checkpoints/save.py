@@ -15,7 +15,7 @@ from glassformer.checkpoints.json_files import write_json
 from glassformer.checkpoints.weights import parameters, to_file
 from glassformer.errors import CheckpointError
 from glassformer.files import whole_folder
-from glassformer.models import Decoder
+from glassformer.models import Model, ModelConfig
 from glassformer.tokenizers import Tokenizer
 
 # What a model folder consists of, ours or another tool's; a folder with anything else is never replaced.
@@ -35,13 +35,17 @@ BELONGS = (
     "tokenizer_config.json",
     "vocab.json",
 )
+SOURCE = "source"  # the folder inside for the tokenizer of sources, where they have a vocabulary of their own
+OF_A_TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+START = "<|start|>"  # the special token that begins a text, where a tokenizer has one for that
 
 
 def save_model(
     folder: Path,
-    model: Decoder,
+    model: Model,
     tokenizer: Tokenizer | None = None,
     *,
+    source_tokenizer: Tokenizer | None = None,
     generation: Mapping[str, Any] | None = None,
     card: str | None = None,
     title: str | None = None,
@@ -50,18 +54,17 @@ def save_model(
     """Write `folder`, in place of the model folder that stands there, if one does.
 
     A model that a public family expresses is written as that family, so that `transformers` opens it; any other as
-    `model_type: glassformer`. generation: defaults such as ``{"temperature": 0.8}``, in the words of
-    generation_config.json. card and title: Markdown for the README.md, such as
-    results, and its heading. extra: what else to remember in the
-    metadata of the weights. Raises CheckpointError where the tokenizer does not fit the model or the folder holds other
-    files, DiskError where the disk refuses; then what stood there is untouched.
+    `model_type: glassformer`. source_tokenizer: that of an encoder-decoder's sources where it is another one; it goes
+    into the folder ``source`` inside. generation: defaults such as ``{"temperature": 0.8}``, in the words of
+    generation_config.json. card and title: Markdown for the README.md, such as results, and its heading. extra: what
+    else to remember in the metadata of the weights. Raises CheckpointError where a tokenizer does not fit the model or
+    the folder holds other files, DiskError where the disk refuses; then what stood there is untouched.
     """
     folder = folder.resolve()
     refuse_strangers(folder)
     family, config = family_of(model.config), model.config
-    if tokenizer is not None:
-        refuse_larger(tokenizer, config.vocab_size, str(folder))
-    ids = token_ids(tokenizer)
+    refuse_misfits(config, tokenizer, source_tokenizer, str(folder))
+    ids = token_ids(tokenizer, config)
     metadata = {**(extra or {}), "config": config.model_dump(mode="json"), "version": __version__}
     with whole_folder(folder) as draft:
         write_json(draft / "config.json", {**family.to_config(config), "dtype": dtype_name(model), **ids})
@@ -69,23 +72,27 @@ def save_model(
         tensors.write(draft / tensors.WHOLE, to_file(model, family), metadata)
         if tokenizer is not None:
             tokenizer.save(draft)
+        if source_tokenizer is not None:
+            source_tokenizer.save(draft / SOURCE)
         text = model_card(title or folder.name, model, family, card, has_tokenizer=tokenizer is not None)
         (draft / "README.md").write_text(text, encoding="utf-8")
 
 
-def token_ids(tokenizer: Tokenizer | None) -> dict[str, int | None]:
+def token_ids(tokenizer: Tokenizer | None, config: ModelConfig) -> dict[str, int | None]:
     """The ids that generating asks for, written out even where there are none, since families have defaults for them.
 
-    As in GPT-2 the token that ends a text is also the one that begins it.
+    Where no token is there to begin a text, the one that ends it does so, as in GPT-2.
     """
-    if tokenizer is None:
-        return {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
-    roles = tokenizer.special
-    eos, pad = (None if text is None else tokenizer.special_tokens[text] for text in (roles.eos, roles.pad))
-    return {"bos_token_id": eos, "eos_token_id": eos, "pad_token_id": pad}
+    start = eos = pad = None
+    if tokenizer is not None:
+        roles = tokenizer.special
+        eos, pad = (None if text is None else tokenizer.special_tokens[text] for text in (roles.eos, roles.pad))
+        start = tokenizer.special_tokens.get(START, eos)
+    ids = {"bos_token_id": start, "eos_token_id": eos, "pad_token_id": pad}
+    return {**ids, "decoder_start_token_id": start} if config.shape == "encoder_decoder" else ids
 
 
-def dtype_name(model: Decoder) -> str:
+def dtype_name(model: Model) -> str:
     """The number type of the weights in the words of config.json: ``float32``."""
     return str(next(iter(parameters(model).values())).dtype).removeprefix("torch.")
 
@@ -96,11 +103,7 @@ def refuse_strangers(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: is a file, expected the name of a model folder")
-    strangers = sorted(
-        path.name
-        for path in folder.iterdir()
-        if path.is_dir() or not any(fnmatchcase(path.name, glob) for glob in BELONGS)
-    )
+    strangers = sorted(path.name for path in folder.iterdir() if not belongs(path))
     if strangers:
         raise CheckpointError(
             f"{folder}: holds {', '.join(strangers[:3])}, which saving a model here would delete; "
@@ -108,10 +111,34 @@ def refuse_strangers(folder: Path) -> None:
         )
 
 
-def refuse_larger(tokenizer: Tokenizer, vocab_size: int, where: str) -> None:
-    """Raise CheckpointError where the tokenizer has ids that the model has no row for."""
-    if tokenizer.vocab_size > vocab_size:
+def belongs(path: Path) -> bool:
+    """Whether this is what a model folder consists of."""
+    if path.is_dir():
+        return path.name == SOURCE and all(inner.name in OF_A_TOKENIZER for inner in path.iterdir())
+    return any(fnmatchcase(path.name, glob) for glob in BELONGS)
+
+
+def refuse_misfits(
+    config: ModelConfig, tokenizer: Tokenizer | None, source_tokenizer: Tokenizer | None, where: str
+) -> None:
+    """Raise CheckpointError where a tokenizer has ids that its side of the model has no row for, or no side at all."""
+    if source_tokenizer is not None and config.shape != "encoder_decoder":
         raise CheckpointError(
-            f"{where}: the tokenizer has {tokenizer.vocab_size} tokens but the model knows only {vocab_size}; "
+            f"{where}: a source tokenizer belongs to an encoder-decoder, found shape={config.shape!r}"
+        )
+    refuse_larger("tokenizer", tokenizer, "model", config.vocab_size, where)
+    if config.shape == "encoder_decoder":
+        rows = config.source_side().vocab_size
+        if source_tokenizer is None:
+            refuse_larger("tokenizer", tokenizer, "encoder", rows, where)
+        else:
+            refuse_larger("source tokenizer", source_tokenizer, "encoder", rows, where)
+
+
+def refuse_larger(name: str, tokenizer: Tokenizer | None, side: str, rows: int, where: str) -> None:
+    """Raise CheckpointError where a tokenizer has ids beyond the `rows` of its embedding."""
+    if tokenizer is not None and tokenizer.vocab_size > rows:
+        raise CheckpointError(
+            f"{where}: the {name} has {tokenizer.vocab_size} tokens but the {side} knows only {rows}; "
             "they do not belong together"
         )

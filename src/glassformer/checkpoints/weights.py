@@ -14,15 +14,14 @@ from glassformer.checkpoints.families import Family
 from glassformer.checkpoints.families.rules import Rule, Shape, shown
 from glassformer.checkpoints.tensors import Tensors
 from glassformer.errors import CheckpointError
-from glassformer.models import MODELS, Decoder, ModelConfig
+from glassformer.models import MODELS, Model, ModelConfig
 
-EMBEDDING, HEAD = "decoder.embedding.token.weight", "head.linear.weight"  # one matrix in a tied model, stored once
 WRAPPER = "_orig_mod."  # what `torch.compile` puts into the names of what it wraps
 ABSURD = 100  # numbers per byte; a file that only lacks some tensors is told which
 SHOWN = 6  # names in an error about many tensors
 
 
-def to_file(model: Decoder, family: Family) -> dict[str, Tensor]:
+def to_file(model: Model, family: Family) -> dict[str, Tensor]:
     """The tensors of the file that holds this model, by their names there."""
     ours = parameters(model)
     return {rule.theirs: rule.join(ours) for rule in family.rules_for(ours, model.config.n_layers)}
@@ -30,7 +29,7 @@ def to_file(model: Decoder, family: Family) -> dict[str, Tensor]:
 
 def from_file(
     config: ModelConfig, family: Family, file: Tensors, dtype: torch.dtype | None, device: torch.device | str
-) -> Decoder:
+) -> Model:
     """A model with the weights of a file, in evaluation mode. `dtype` None keeps the file's. Raises CheckpointError."""
     refuse_absurd_sizes(config, file)
     with Unfilled():
@@ -38,8 +37,9 @@ def from_file(
     ours = {name: tuple(parameter.shape) for name, parameter in parameters(model).items()}
     rules = family.rules_for(ours, config.n_layers)
     stored = stored_names(file, family)
-    if config.tied:
-        check_tie(file, stored, family, config)
+    tied = ties(model)
+    for name, first in tied.items():
+        check_tie(file, stored, family, name, first)
     check_names(file, stored, rules)
     check_shapes(file, stored, rules, ours)
     state: dict[str, Tensor] = {}
@@ -48,15 +48,21 @@ def from_file(
             # A copy, since the mapped file may be written anew while the model lives.
             values = piece.to(device, dtype or piece.dtype, copy=True, memory_format=torch.contiguous_format)
             state[name] = nn.Parameter(values)
-    if config.tied:
-        state[HEAD] = state[EMBEDDING]
+    state |= {name: state[first] for name, first in tied.items()}
     model.load_state_dict(state, assign=True)
     return model.to(device).eval()
 
 
-def parameters(model: Decoder) -> dict[str, Tensor]:
+def parameters(model: Model) -> dict[str, Tensor]:
     """The parameters by name, each once, seen through the compiler's wrappers."""
     return {name.replace(WRAPPER, ""): parameter.detach() for name, parameter in model.named_parameters()}
+
+
+def ties(model: Model) -> dict[str, str]:
+    """The further names of parameters that have several, each with the first, under which the values are stored."""
+    first = {id(parameter): name for name, parameter in model.named_parameters()}
+    every = model.named_parameters(remove_duplicate=False)
+    return {name: first[id(parameter)] for name, parameter in every if name != first[id(parameter)]}
 
 
 class Unfilled(TorchFunctionMode):
@@ -70,13 +76,21 @@ class Unfilled(TorchFunctionMode):
 
 def refuse_absurd_sizes(config: ModelConfig, file: Tensors) -> None:
     """Raise CheckpointError, before anything is allocated, where the model is out of all proportion to its file."""
-    per_layer = config.d_model * ((config.n_heads + config.n_kv_heads) * (config.d_head + config.d_value) + config.d_ff)
-    rows = config.vocab_size + (config.max_len if config.positions == "learned" else 0) + (config.bigram or 0)
-    numbers = config.d_model * rows + config.n_layers * per_layer
+    numbers = fewest_numbers(config)
+    if config.shape == "encoder_decoder":
+        source = config.source_side()
+        numbers += fewest_numbers(source) - config.shared_embedding * source.vocab_size * source.d_model
     if numbers > ABSURD * file.bytes:
         raise CheckpointError(
             f"{file.where}: has {file.bytes:,} bytes, while config.json calls for at least {numbers:,} numbers"
         )
+
+
+def fewest_numbers(config: ModelConfig) -> int:
+    """What a stack's embedding and the attentions and MLPs of its layers hold at the least."""
+    per_layer = config.d_model * ((config.n_heads + config.n_kv_heads) * (config.d_head + config.d_value) + config.d_ff)
+    rows = config.vocab_size + (config.max_len if config.positions == "learned" else 0) + (config.bigram or 0)
+    return config.d_model * rows + config.n_layers * per_layer
 
 
 def stored_names(file: Tensors, family: Family) -> dict[str, str]:
@@ -90,17 +104,20 @@ def stored_names(file: Tensors, family: Family) -> dict[str, str]:
     return {full: name for full, name in named.items() if not any(fnmatchcase(full, pattern) for pattern in derived)}
 
 
-def check_tie(file: Tensors, stored: dict[str, str], family: Family, config: ModelConfig) -> None:
-    """Forget the copy of the embedding that some writers store as the head. Raises CheckpointError where it is none."""
-    untied = family.rules_for((EMBEDDING, HEAD), 0)
-    embedding, head = (next(rule.theirs for rule in untied if rule.ours == (name,)) for name in (EMBEDDING, HEAD))
-    if head not in stored or embedding not in stored:
+def check_tie(file: Tensors, stored: dict[str, str], family: Family, name: str, first: str) -> None:
+    """Forget the copy of a tied matrix that some writers store under its other name, as of the embedding as the head.
+
+    Raises CheckpointError where it is no copy.
+    """
+    untied = family.rules_for((first, name), 0)
+    original, copy = (next(rule.theirs for rule in untied if rule.ours == (ours,)) for ours in (first, name))
+    if copy not in stored or original not in stored:
         return
-    if not torch.equal(file.read(stored[head]), file.read(stored[embedding])):
+    if not torch.equal(file.read(stored[copy]), file.read(stored[original])):
         raise CheckpointError(
-            f"{file.where}: {stored[head]} differs from {stored[embedding]}, but config.json says that they are tied"
+            f"{file.where}: {stored[copy]} differs from {stored[original]}, but config.json says that they are tied"
         )
-    del stored[head]
+    del stored[copy]
 
 
 def check_names(file: Tensors, stored: Iterable[str], rules: Iterable[Rule]) -> None:

@@ -1,7 +1,5 @@
 """What a model is made of: its parts with shapes and parameters, and the memory it takes to keep, to run and to train."""
 
-# B batch, T tokens, D model, H heads, G key/value heads, K head width, V value width, F hidden width, N vocabulary
-
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -11,17 +9,20 @@ from typing import Any
 from glassformer.lens.arithmetic import Numbers
 from glassformer.lens.layout import Page
 from glassformer.lens.parts import Line, Table
-from glassformer.lens.words import in_other_words, in_words, tokenizer_in_words
-from glassformer.models import Decoder, ModelConfig
+from glassformer.lens.words import in_other_words, sides, stacks_in_words, tokenizer_in_words
+from glassformer.models import Model, ModelConfig
 from glassformer.nn.mlp import GATED
 from glassformer.tokenizers import Tokenizer
 
-PARTS = ("embedding", "positions", "attention", "mlp", "norms", "head")
+PARTS = ("embedding", "positions", "attention", "cross-attention", "mlp", "norms", "head")
 
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """A learned tensor, or one of the same in each of `layers` layers, where its name has ``*`` for the number."""
+    """A learned tensor, or one of the same in each of `layers` layers, where its name has ``*`` for the number.
+
+    One that has several names, as where the output shares the embedding table, goes by the first.
+    """
 
     name: str
     part: str
@@ -34,10 +35,24 @@ class Weight:
         """Whether every layer has one of these."""
         return "*" in self.name
 
+    @property
+    def stack(self) -> str:
+        """The stack that it belongs to: encoder or decoder; or the head."""
+        return self.name.split(".")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """The sizes of an encoder or a decoder that costs depend on."""
+
+    n_layers: int
+    max_len: int
+
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes. `activations` is an estimate, the rest is exact."""
+    """Bytes. `activations` is an estimate, the rest is exact; `cache` holds the keys and values of one text, and of the
+    source that it is written from."""
 
     weights: int
     cache: int
@@ -57,11 +72,12 @@ class Description:
     """What a model is made of and what it costs."""
 
     words: tuple[str, ...]
+    shape: str
     tokenizer: str | None
+    source_tokenizer: str | None
     weights: tuple[Weight, ...]
     tied: bool
-    n_layers: int
-    max_len: int
+    stacks: dict[str, Stack]
     batch_size: int
     bytes_per_number: int
     memory: Memory
@@ -93,90 +109,131 @@ class Description:
 
 
 def describe(
-    model: Decoder,
+    model: Model,
     tokenizer: Tokenizer | None = None,
     *,
+    source_tokenizer: Tokenizer | None = None,
     batch_size: int = 16,
     bytes_per_number: int | None = None,
 ) -> Description:
     """What a model is made of, and what it costs to train with `batch_size` texts of max_len at a time.
 
-    `bytes_per_number` is the size of a weight, default the model's own.
+    `source_tokenizer` is that of the sources, where they have one of their own. `bytes_per_number` is the size of a
+    weight, default the model's own.
     """
+    config = model.config
     size = bytes_per_number or next(model.parameters()).element_size()
     return Description(
-        words=(in_words(model.config), *in_other_words(model.config)),
+        words=(*stacks_in_words(config), *in_other_words(config)),
+        shape=config.shape,
         tokenizer=None if tokenizer is None else tokenizer_in_words(tokenizer),
+        source_tokenizer=None if source_tokenizer is None else tokenizer_in_words(source_tokenizer),
         weights=tuple(weights(model)),
-        tied=model.config.tied,
-        n_layers=model.config.n_layers,
-        max_len=model.config.max_len,
+        tied=config.tied and config.head == "tokens",
+        stacks={name: Stack(stack.n_layers, stack.max_len) for name, stack in sides(config).items()},
         batch_size=batch_size,
         bytes_per_number=size,
         memory=memory(model, batch_size, size),
     )
 
 
-def weights(model: Decoder) -> Iterator[Weight]:
+def weights(model: Model) -> Iterator[Weight]:
     """The learned tensors in the order of the model, those that every layer has once."""
-    n_layers = model.config.n_layers
+    stacks = sides(model.config)
     for name, parameter in model.named_parameters():
         name = name.replace("_orig_mod.", "")
-        if not name.startswith("decoder.blocks."):
+        stack, in_blocks, inner = name.partition(".blocks.")
+        if not in_blocks:
             yield Weight(name, part_of(name), tuple(parameter.shape), parameter.numel())
-        elif name.startswith("decoder.blocks.0."):
-            every = name.replace("blocks.0.", "blocks.*.")
-            yield Weight(every, part_of(name), tuple(parameter.shape), parameter.numel() * n_layers, n_layers)
+        elif inner.startswith("0."):
+            every, layers = f"{stack}.blocks.*{inner.removeprefix('0')}", stacks[stack].n_layers
+            yield Weight(every, part_of(name), tuple(parameter.shape), parameter.numel() * layers, layers)
 
 
 def part_of(name: str) -> str:
     """The part of the model that a weight belongs to."""
-    modules = name.split(".")[:-1]
+    modules = name.replace("_", "-").split(".")[:-1]
     return "norms" if modules[-1].endswith("norm") else next(part for part in PARTS if part in modules)
 
 
-def memory(model: Decoder, batch_size: int, size: int) -> Memory:
+def memory(model: Model, batch_size: int, size: int) -> Memory:
     """The bytes that weights, one cache and a training step take, at `size` bytes for each number."""
-    config = model.config
     count = sum(parameter.numel() for parameter in model.parameters())
-    in_matrices = sum(parameter.numel() for parameter in model.decoder.blocks.parameters() if parameter.dim() == 2)
-    columns = min(config.max_len, config.window or config.max_len)
-    cached = config.n_layers * config.n_kv_heads * columns * (config.d_head + config.d_value)
+    in_matrices = sum(p.numel() for name, p in model.named_parameters() if ".blocks." in name and p.dim() == 2)
     return Memory(
         weights=count * size,
-        cache=cached * size,
+        cache=cached(model.config) * size,
         gradients=count * size,
         adamw=2 * count * size,
         muon=(2 * count - in_matrices) * size,
-        activations=batch_size * config.max_len * activations(config) * size,
+        activations=batch_size * activations(model.config) * size,
     )
 
 
+def cached(config: ModelConfig) -> int:
+    """The keys and values of one text, in numbers; those that a decoder makes of its source too. None in an encoder."""
+    if config.shape == "encoder":
+        return 0
+    columns = min(config.max_len, config.window or config.max_len)
+    if config.shape == "encoder_decoder":
+        columns += config.source_side().max_len
+    return config.n_layers * config.n_kv_heads * columns * (config.d_head + config.d_value)
+
+
 def activations(config: ModelConfig) -> int:
-    """An estimate of the numbers that a training step keeps for each token until its gradients are known.
+    """An estimate of the numbers that a training step keeps for each text until its gradients are known: those of all
+    layers, the last norms, the scores and their probabilities. The fused kernels keep no table of attention scores."""
+    c = config
+    numbers = sum(stack.max_len * in_stack(stack) for stack in sides(c).values())
+    if c.shape == "encoder_decoder":
+        by_query, by_key = in_cross_attention(c)
+        numbers += c.n_layers * (c.max_len * by_query + c.source_side().max_len * by_key)
+    rows = {"tokens": c.max_len * c.vocab_size, "tags": c.max_len * len(c.labels), "labels": len(c.labels), "pooled": 0}
+    return numbers + 2 * rows[c.head]
+
+
+def in_stack(config: ModelConfig) -> int:
+    """What a stack keeps for each token.
 
     In each layer: the residual stream and its normalised copy, twice; queries and keys as projected, normalised and
     turned; values; what attention gives, in two layouts; the hidden neurons before and after the activation. Behind the
-    layers: the last norm, the logits, their probabilities. The fused kernels keep no table of scores.
+    layers: the last norm.
     """
     c = config
     heads = c.n_heads * c.d_head + c.n_kv_heads * c.d_head
     versions = 1 + c.qk_norm + (c.positions == "rotary")
-    spread = c.n_heads * (c.d_head + c.d_value) if c.n_kv_heads != c.n_heads else 0
-    attention = versions * heads + c.n_kv_heads * c.d_value + spread + 2 * c.n_heads * c.d_value
+    attention = versions * heads + c.n_kv_heads * c.d_value + spread(c) + 2 * c.n_heads * c.d_value
     mlp = (4 if c.mlp in GATED else 2) * c.d_ff
-    return c.n_layers * (4 * c.d_model + attention + mlp) + 2 * c.d_model + 2 * c.vocab_size
+    return c.n_layers * (4 * c.d_model + attention + mlp) + 2 * c.d_model
+
+
+def in_cross_attention(config: ModelConfig) -> tuple[int, int]:
+    """What a layer's look at the source keeps for each token that asks, and for each of the source: the same as in
+    self-attention, but that nothing is turned."""
+    c = config
+    versions = 1 + c.qk_norm
+    by_query = 2 * c.d_model + versions * c.n_heads * c.d_head + 2 * c.n_heads * c.d_value
+    return by_query, c.n_kv_heads * (versions * c.d_head + c.d_value) + spread(c)
+
+
+def spread(config: ModelConfig) -> int:
+    """The copies of one token's key and value where several heads share them."""
+    c = config
+    return c.n_heads * (c.d_head + c.d_value) if c.n_kv_heads != c.n_heads else 0
 
 
 def lines(description: Description) -> Iterator[Line]:
     """A description as parts to lay out."""
     d = description
+    if d.source_tokenizer is not None:
+        yield f"source: {d.source_tokenizer}"
     if d.tokenizer is not None:
-        yield d.tokenizer
+        yield d.tokenizer if d.source_tokenizer is None else f"target: {d.tokenizer}"
     yield ""
     yield Table(("tensor", "shape", "layers", "parameters"), tuple(map(weight_row, d.weights)), "<>>>")
     yield ""
-    yield Table(("part", "share", "parameters", "in each layer"), tuple(part_rows(d)), "<>>>")
+    each = ("in each layer",) if len(d.stacks) == 1 else tuple(f"{stack} layer" for stack in d.stacks)
+    yield Table(("part", "share", "parameters", *each), tuple(part_rows(d)), "<>>" + ">" * len(each))
     yield ""
     yield Table(("memory", "", ""), tuple(memory_rows(d)), "<><")
 
@@ -187,30 +244,37 @@ def weight_row(weight: Weight) -> tuple[str, str, str, str]:
     return weight.name, shape, f"{weight.layers}" if weight.is_repeated else "", f"{weight.parameters:,}"
 
 
-def part_rows(description: Description) -> Iterator[tuple[str, str, str, str]]:
-    """Share and parameters of each part, in all and in each layer, then of the whole."""
-    layer = {
-        part: sum(w.parameters // w.layers for w in description.weights if w.part == part and w.is_repeated)
-        for part in PARTS
-    }
-    for part, count in description.by_part.items():
+def part_rows(description: Description) -> Iterator[tuple[str, ...]]:
+    """Share and parameters of each part, in all and in each layer of each stack, then of the whole."""
+    d = description
+    of_layer: dict[str, dict[str, int]] = {stack: dict.fromkeys(PARTS, 0) for stack in d.stacks}
+    for weight in d.weights:
+        if weight.is_repeated:
+            of_layer[weight.stack][weight.part] += weight.parameters // weight.layers
+    for part, count in d.by_part.items():
         if count:
-            yield part, f"{count / description.parameters:.1%}", f"{count:,}", f"{layer[part]:,}" if layer[part] else ""
-    if description.tied:
-        yield "head", "", "shared", ""
-    yield "total", "100.0%", f"{description.parameters:,}", f"{sum(layer.values()):,}"
+            each = (f"{counts[part]:,}" if counts[part] else "" for counts in of_layer.values())
+            yield part, f"{count / d.parameters:.1%}", f"{count:,}", *each
+    if d.tied:
+        yield "head", "", "shared", *("" for _ in d.stacks)
+    yield "total", "100.0%", f"{d.parameters:,}", *(f"{sum(counts.values()):,}" for counts in of_layer.values())
 
 
 def memory_rows(description: Description) -> Iterator[tuple[str, str, str]]:
     """What is kept, how many bytes, and how that was counted."""
     memory, size = description.memory, description.bytes_per_number
-    tokens = f"{description.batch_size} × {description.max_len:,} tokens"
+    lengths = [f"{stack.max_len:,}" for stack in description.stacks.values()]
+    tokens = lengths[0] if len(lengths) == 1 else f"({' + '.join(lengths)})"
     yield "weights", in_bytes(memory.weights), f"{size} bytes each"
-    yield "key/value cache", in_bytes(memory.cache), f"one text of {description.max_len:,} tokens"
+    if description.shape == "decoder":
+        yield "key/value cache", in_bytes(memory.cache), f"one text of {lengths[0]} tokens"
+    elif description.shape == "encoder_decoder":
+        source, target = lengths
+        yield "key/value cache", in_bytes(memory.cache), f"one text of {target} tokens and its source of {source}"
     yield "gradients", in_bytes(memory.gradients), "one for each weight"
     yield "AdamW", in_bytes(memory.adamw), "two averages for each weight"
     yield "(or with Muon)", in_bytes(memory.muon), "one average in the layers' matrices, two elsewhere"
-    yield "activations", in_bytes(memory.activations), f"{tokens}; an estimate"
+    yield "activations", in_bytes(memory.activations), f"{description.batch_size} × {tokens} tokens; an estimate"
     yield "training", in_bytes(memory.training), "weights, gradients, AdamW, activations"
 
 

@@ -8,10 +8,13 @@ from torch import nn
 
 from glassformer.trace import points_of
 
-# B batch, T asking tokens, S tokens that are looked at, D model, H heads, G key/value heads, K head width, V value width,
-# F hidden width of the MLP, N vocabulary, 1 one number for the whole axis
+# B batch, T asking tokens, S tokens that are looked at (of the source in a cross-attention), D model, H heads,
+# G key/value heads, K head width, V value width, F hidden width of the MLP, N vocabulary, L labels,
+# 1 one number for the whole axis
 
 AXES: dict[str, str] = {  # the end of a tensor's name -> its axes; the first that fits counts
+    "cross_attention.k_norm.out": "B S G K",
+    "cross_attention.k_norm.*": "B S G 1",
     "q_norm.out": "B T H K",
     "k_norm.out": "B T G K",
     "q_norm.*": "B T H 1",
@@ -28,10 +31,12 @@ AXES: dict[str, str] = {  # the end of a tensor's name -> its axes; the first th
     "norm.*": "B T 1",
     "mlp.out": "B T D",
     "mlp.*": "B T F",
-    "head.logits": "B T N",
+    "head.pooled": "B D",
+    "head.out": "B D",
     "embedding.position": "1 T D",
     "*": "B T D",
 }
+LOGITS = {"tokens": "B T N", "labels": "B L", "tags": "B T L"}  # head -> axes of head.logits
 
 
 class Point(NamedTuple):
@@ -43,11 +48,14 @@ class Point(NamedTuple):
 
 def points(model: nn.Module) -> list[Point]:
     """Every tensor that `watch` can see in this model, in the order of its modules."""
-    return [Point(name, axes_of(name)) for name in points_of(model)]
+    head = str(getattr(getattr(model, "config", None), "head", "tokens"))
+    return [Point(name, axes_of(name, head)) for name in points_of(model)]
 
 
-def axes_of(name: str) -> tuple[str, ...]:
-    """The axes of the tensor with this full name."""
+def axes_of(name: str, head: str = "tokens") -> tuple[str, ...]:
+    """The axes of the tensor with this full name, in a model with this head."""
+    if name.endswith("head.logits"):
+        return tuple(LOGITS[head].split())
     return tuple(next(axes for end, axes in AXES.items() if is_end(end, name)).split())
 
 

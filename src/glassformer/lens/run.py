@@ -20,7 +20,7 @@ from glassformer.lens.explanation import Explanation
 from glassformer.lens.scene import Scene, choose
 from glassformer.lens.walk import walk
 from glassformer.lens.words import in_words
-from glassformer.models import Decoder
+from glassformer.models import Decoder, Model
 from glassformer.tokenizers import Tokenizer
 from glassformer.trace import points_of, watch
 
@@ -29,7 +29,7 @@ MOST_DIGITS = 12  # float32 has seven, float64 sixteen
 
 
 def explain(
-    model: Decoder,
+    model: Model,
     tokenizer: Tokenizer,
     text: str,
     *,
@@ -47,9 +47,13 @@ def explain(
     `layer`, `head`, `position` (the asking token) and `channel` (of d_model) choose the cells that are followed; each may
     count from the end. `sampling`, `seed` and `step` (how many tokens were drawn before) choose the draw at the end, which
     is the one that `generate` makes with the same settings. An empty text begins after the eos token, as there. Raises
-    ConfigError, with the valid range, for a cell that the model does not have.
+    ConfigError, with the valid range, for a cell that the model does not have, and for a model that is no decoder.
     """
     config = model.config
+    if not isinstance(model, Decoder):
+        raise ConfigError(
+            f"the walk follows decoder-only models for now: expected shape='decoder', found {config.shape!r}"
+        )
     if config.n_layers == 0:
         raise ConfigError("n_layers=0: the model has no layer to walk through; expected 1 or more")
     if not 1 <= digits <= MOST_DIGITS:

@@ -69,7 +69,9 @@ class Family:
         return applying(self.rules, names, n_layers)
 
 
-ALWAYS_SILENT = frozenset({"dropout", "init"})  # they shape training and leave no trace in what is computed
+ALWAYS_SILENT = frozenset(
+    {"dropout", "attention_dropout", "init"}
+)  # they shape training and leave no trace in what is computed
 SILENT_UNLESS: Mapping[str, tuple[str, ...]] = {
     "rotary": ("rotary_base", "rotary_scaling"),
     "relative": ("relative_buckets", "relative_max_distance"),

@@ -15,6 +15,7 @@ IDLE = frozenset(
         "architectures",
         "bos_token_id",
         "chunk_size_feed_forward",
+        "decoder_start_token_id",
         "dtype",
         "eos_token_id",
         "gradient_checkpointing",

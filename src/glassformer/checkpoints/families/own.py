@@ -8,10 +8,20 @@ from glassformer.checkpoints.families.family import Family
 from glassformer.checkpoints.families.keys import Keys
 from glassformer.models import ModelConfig
 
+ARCHITECTURES = {  # what a model is for, in the words of those who read config.json to learn it
+    "decoder": "GlassformerForCausalLM",
+    "encoder_decoder": "GlassformerForConditionalGeneration",
+    "tokens": "GlassformerForMaskedLM",
+    "labels": "GlassformerForSequenceClassification",
+    "tags": "GlassformerForTokenClassification",
+    "pooled": "GlassformerModel",
+}
+
 
 def write(config: ModelConfig) -> dict[str, Any]:
-    """Every field by its own name."""
-    return config.model_dump(mode="json")
+    """Every field by its own name, and what kind of model it is."""
+    kind = config.head if config.shape == "encoder" else config.shape
+    return {**config.model_dump(mode="json"), "architectures": [ARCHITECTURES[kind]]}
 
 
 def read(keys: Keys) -> dict[str, Any]:
@@ -22,7 +32,7 @@ def read(keys: Keys) -> dict[str, Any]:
 GLASSFORMER = Family(
     name="glassformer",
     model_type="glassformer",
-    architecture="GlassformerForCausalLM",
+    architecture=ARCHITECTURES["decoder"],
     write=write,
     read=read,
     rules=None,
