@@ -15,10 +15,12 @@ from torch.nn import functional as F
 
 from glassformer.models import PRESETS, ModelConfig, build_model
 from glassformer.training.checkpoint import clone, update_average
-from glassformer.training.loop import accumulate_gradients, averaged, clip_gradients, derived_seed, due
+from glassformer.training.loop import accumulate_gradients, averaged, clip_gradients, due
 from glassformer.training.optimisers import OPTIMISERS, POLAR_EXPRESS, SAFETY, Muon, Optimisers, orthogonalise
 from glassformer.training.recipe import OptimiserRecipe, Recipe
 from glassformer.training.schedule import SCHEDULES, rate
+from glassformer.training.tasks.task import Batch, derived_seed
+from glassformer.training.tasks.text import Text
 
 TINY = {"vocab_size": 23, "max_len": 12, "d_model": 16, "n_layers": 2, "n_heads": 2}
 
@@ -39,6 +41,14 @@ def windows(rows: int = 4, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, TINY["vocab_size"], (rows, TINY["max_len"] + 1))
 
 
+def backward(model, ids: np.ndarray, recipe: Recipe) -> float:
+    """Leaves the gradient of a step of language modelling in the model; returns the loss."""
+    windows = torch.from_numpy(ids)
+    inputs, targets = windows[:, :-1], windows[:, 1:]
+    batch = Batch({"ids": inputs}, targets, targets.numel(), targets.numel())
+    return accumulate_gradients(model, model, Text.__new__(Text), batch, recipe)  # a loss asks for no text
+
+
 def gradients(model) -> dict[str, torch.Tensor]:
     return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 
@@ -52,9 +62,7 @@ def test_a_step_in_portions_has_the_gradient_and_the_loss_of_the_whole(random_mo
     found = []
     for grad_accum in (1, portions):
         model = random_model(**TINY).requires_grad_(True)
-        loss = accumulate_gradients(
-            model, model, windows(), recipe({"grad_accum": grad_accum}, label_smoothing=smoothing)
-        )
+        loss = backward(model, windows(), recipe({"grad_accum": grad_accum}, label_smoothing=smoothing))
         found.append((loss, gradients(model)))
     (whole, expected), (parts, actual) = found
     assert parts == pytest.approx(whole, abs=1e-6)
@@ -64,7 +72,7 @@ def test_a_step_in_portions_has_the_gradient_and_the_loss_of_the_whole(random_mo
 
 def test_the_loss_of_a_step_is_the_mean_over_its_targets(random_model):
     model, ids = random_model(**TINY).requires_grad_(True), windows()
-    loss = accumulate_gradients(model, model, ids, recipe())
+    loss = backward(model, ids, recipe())
     logits = model(torch.from_numpy(ids[:, :-1])).log_softmax(-1)
     plain = [-logits[row, column, ids[row, column + 1]].item() for row in range(4) for column in range(12)]
     assert loss == pytest.approx(sum(plain) / len(plain), rel=1e-5)
@@ -73,7 +81,7 @@ def test_the_loss_of_a_step_is_the_mean_over_its_targets(random_model):
 @pytest.mark.parametrize("smoothing", [0.05, 0.3])
 def test_label_smoothing_is_torchs_and_the_formula(random_model, smoothing):
     model, ids = random_model(**TINY).requires_grad_(True), windows()
-    loss = accumulate_gradients(model, model, ids, recipe(label_smoothing=smoothing))
+    loss = backward(model, ids, recipe(label_smoothing=smoothing))
     logits, targets = model(torch.from_numpy(ids[:, :-1])).flatten(0, 1), torch.from_numpy(ids[:, 1:]).flatten()
     assert loss == pytest.approx(F.cross_entropy(logits, targets, label_smoothing=smoothing).item(), rel=1e-5)
     negative = -logits.log_softmax(-1)
@@ -83,7 +91,7 @@ def test_label_smoothing_is_torchs_and_the_formula(random_model, smoothing):
 
 def test_clipping_shrinks_all_gradients_together_and_tells_the_norm_before(random_model):
     model = random_model(**TINY).requires_grad_(True)
-    accumulate_gradients(model, model, windows(), recipe())
+    backward(model, windows(), recipe())
     before = gradients(model)
     norm = math.sqrt(sum(float(gradient.pow(2).sum()) for gradient in before.values()))
     assert clip_gradients(model, None) is None
@@ -184,7 +192,7 @@ def test_a_model_without_blocks_is_trained_too(name):
     model = build_model(ModelConfig.parse({**TINY, "n_layers": 0}))
     optimisers = Optimisers(model, OptimiserRecipe(name=name))
     before = clone(model)
-    accumulate_gradients(model, model, windows(), recipe())
+    backward(model, windows(), recipe())
     optimisers.step()
     assert all(not torch.equal(parameter, before[key]) for key, parameter in model.named_parameters())
 
@@ -221,12 +229,12 @@ def test_adamw_is_the_formula(random_model):
     optimisers = Optimisers(model, shape)
     key, weight = next((key, p) for key, p in model.named_parameters() if p.dim() == 2)
     expected, first, second = weight.detach().clone(), torch.zeros_like(weight), torch.zeros_like(weight)
-    for step in (1, 2, 3):
-        accumulate_gradients(model, model, windows(seed=step), recipe())
+    for number in (1, 2, 3):
+        backward(model, windows(seed=number), recipe())
         gradient = gradients(model)[key]
         first = 0.8 * first + 0.2 * gradient
         second = 0.9 * second + 0.1 * gradient**2
-        corrected = (first / (1 - 0.8**step)) / ((second / (1 - 0.9**step)).sqrt() + 1e-8)
+        corrected = (first / (1 - 0.8**number)) / ((second / (1 - 0.9**number)).sqrt() + 1e-8)
         expected = expected * (1 - 0.01 * 0.1) - 0.01 * corrected
         optimisers.step()
         assert all(parameter.grad is None for parameter in model.parameters())

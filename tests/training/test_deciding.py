@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 
 import pytest
-import torch
 
 from glassformer import train
 from glassformer.config import set_dotted
 from glassformer.errors import ConfigError, DataError
 from glassformer.models import PRESETS
-from glassformer.training import Recipe, check_wishes, decide
-from glassformer.training.decide import Choice, Decisions, choose_loop, choose_model, choose_tokenizer
+from glassformer.training import Recipe, check_wishes
+from glassformer.training.decide import (
+    Choice,
+    Decisions,
+    Pace,
+    choose_loop,
+    choose_model,
+    choose_steps,
+    choose_tokenizer,
+    finish_model,
+    guessed_seconds,
+    take_preset,
+)
 from glassformer.training.optimisers import OPTIMISERS
+from glassformer.training.run import check_portions
+from glassformer.training.tasks.text import Text
 from running import SENTENCES, quick_settings
 
 pytestmark = pytest.mark.usefixtures("swift")
 
-CPU = torch.device("cpu")
+SECONDS = {0: 0.01}  # that a step takes
 
 
 def decided(
@@ -30,9 +43,18 @@ def decided(
     for key, value in wishes.items():
         set_dotted(asked, key.replace("__", "."), value)
     decisions = Decisions(check_wishes(asked))
+    task = Text.__new__(Text)  # which needs no text to choose a batch
+    decisions.choose("preset", *task.preset)
     choose_tokenizer(decisions, n_tokens)
-    config = choose_model(decisions, n_tokens, vocab_size)
-    choose_loop(decisions, config, n_tokens, minutes, CPU)
+    take_preset(decisions, vocab_size)
+    choose_model(decisions, n_tokens)
+    config = finish_model(decisions, vocab_size)
+    task.choose_batch(decisions)
+    check_portions(decisions)
+    tokens = decisions.get("loop.batch_size") * config.max_len
+    pace = Pace(n_tokens / tokens, task.most_epochs, lambda: SECONDS[0])
+    steps = choose_steps(decisions, minutes, pace)
+    choose_loop(decisions, steps, guessed_seconds(config, tokens, steps))
     set_dotted(decisions.wishes, "model", config.model_dump(mode="json"))
     Recipe.parse(decisions.wishes)
     return decisions.wishes, {choice.key: choice for choice in decisions.choices}
@@ -41,9 +63,8 @@ def decided(
 @pytest.fixture(autouse=True)
 def pace(monkeypatch):
     """Every step takes this many seconds here."""
-    seconds = [0.01]
-    monkeypatch.setattr(decide, "seconds_per_portion", lambda *arguments: seconds[0])
-    return seconds
+    monkeypatch.setitem(SECONDS, 0, 0.01)
+    return SECONDS
 
 
 def test_what_was_asked_for_is_never_chosen_again():
@@ -111,7 +132,7 @@ def test_a_short_text_is_not_learnt_by_heart_however_many_minutes_there_are():
     wishes, choices = decided(5000, minutes=600.0)
     tokens = wishes["loop"]["steps"] * wishes["loop"]["batch_size"] * wishes["model"]["max_len"]
     assert tokens <= 100 * 5000
-    assert "times through the text" in choices["loop.steps"].reason
+    assert "times through the data" in choices["loop.steps"].reason
 
 
 @pytest.mark.parametrize(("steps", "mode"), [(1000, "no"), (10**9, "yes")])
@@ -148,15 +169,27 @@ def test_checking_wishes_changes_none_of_them():
     assert asked == before
 
 
+TASK_OF_SHAPE = {"decoder": "text", "encoder": "fill", "encoder_decoder": "translate"}
+
+
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_learns_with_every_optimiser(tmp_path, preset, optimiser):
+    task = TASK_OF_SHAPE[PRESETS[preset].get("shape", "decoder")]
     (tmp_path / "words.txt").write_text(SENTENCES * 20)
-    wishes = {"preset": preset, "model.n_kv_heads": 2, "optimiser.name": optimiser, "optimiser.lr": 0.02}
-    train(tmp_path / "words.txt", tmp_path / "run", **quick_settings(**wishes, **{"loop.steps": 12}))
-    rows = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
-    first, last = (float(row.split('"loss": ')[1].split(",")[0]) for row in (rows[0], rows[-2]))
-    assert last < first
+    (tmp_path / "pairs.tsv").write_text("".join(f"the cat {n}\tel gato {n}\n" for n in range(30)))
+    source = tmp_path / ("pairs.tsv" if task == "translate" else "words.txt")
+    wishes = quick_settings(**{"preset": preset, "model.n_kv_heads": 2, "optimiser.name": optimiser, "loop.steps": 12})
+    wishes |= {"task": task, "optimiser.lr": 0.02}
+    if task == "fill":
+        wishes["loop.batch_size"] = 32  # of four windows, ten tokens would be hidden: too few to see learning in
+    if task == "translate":
+        del wishes["loop.batch_size"]
+    train(source, tmp_path / "run", **wishes)
+    rows = map(json.loads, (tmp_path / "run" / "log.jsonl").read_text().splitlines())
+    losses = [row["loss"] for row in rows if "loss" in row]
+    assert len(losses) == 12
+    assert sum(losses[-3:]) < sum(losses[:3])
 
 
 @pytest.mark.slow

@@ -11,34 +11,31 @@ import torch
 from glassformer.errors import GlassformerError, Interrupted
 from glassformer.evaluate import Score
 from glassformer.models import ModelConfig, build_model
+from glassformer.ops.losses import cross_entropy
 from glassformer.training.checkpoint import State, clone
 from glassformer.training.compile import compiled
-from glassformer.training.log import Log, Silence
+from glassformer.training.log import Log
 from glassformer.training.loop import Services, train_loop
 from glassformer.training.optimisers import Optimisers
 from glassformer.training.recipe import Recipe
+from glassformer.training.tasks import Batch
+from toys import Notes
 
 FIELDS = {"vocab_size": 23, "max_len": 8, "d_model": 16, "n_layers": 1, "n_heads": 2}
-
-
-class Notes(Silence):
-    """A screen that remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
 
 class Repeating:
     """The same windows at every step, which any model soon knows by heart."""
 
-    def batch(self, step: int, batch_size: int):
-        return torch.randint(0, 23, (batch_size, 9), generator=torch.Generator().manual_seed(1)).numpy()
+    def batch(self, step: int) -> Batch:
+        ids = torch.randint(0, 23, (2, 9), generator=torch.Generator().manual_seed(1))
+        return Batch({"ids": ids[:, :-1]}, ids[:, 1:], 16, 16)
 
-    def epoch(self, step: int, batch_size: int) -> float:
+    def epoch(self, step: int) -> float:
         return float(step)
+
+    def loss(self, answers, batch: Batch, smoothing: float = 0.0):
+        return cross_entropy(answers, batch.targets, smoothing)
 
 
 class Loop:
@@ -63,7 +60,9 @@ class Loop:
         self.bests: list[float] = []
         self.saved: list[int] = []
         self.sampled: list[int] = []
-        scores = iter(Score(loss, 10, 20) for loss in (*losses, *[9.0] * steps))
+        scores = iter(
+            score if isinstance(score, Score) else Score(score, 10, 20) for score in (*losses, *[9.0] * steps)
+        )
         self.services = Services(
             evaluate=lambda: next(scores),
             sample=lambda: self.sampled.append(self.state.step) or "text",
@@ -88,10 +87,17 @@ def test_the_best_model_is_kept_each_time_it_is_better(tmp_path):
     assert (loop.state.best_loss, loop.state.best_step, loop.state.worse) == (2.4, 4, 1)
 
 
+def test_the_best_model_is_the_one_of_fewest_errors_where_they_are_counted(tmp_path):
+    scores = [Score(loss, 10, 0, errors=errors) for loss, errors in ((3.0, 0.5), (2.0, 0.6), (3.5, 0.4), (3.2, 0.4))]
+    loop = Loop(tmp_path, scores).run()
+    assert loop.bests == [3.0, 3.5, 3.2]  # of equal errors, that of the lower loss
+    assert (loop.state.best, loop.state.best_loss, loop.state.best_step, loop.state.worse) == (0.4, 3.2, 4, 0)
+
+
 def test_learning_by_heart_is_said_once_with_what_would_help(tmp_path):
     loop = Loop(tmp_path, [4.0, 4.1, 4.2, 4.3, 4.4, 4.5]).run()
     (said,) = loop.screen.notes
-    assert said.startswith("overfitting: the validation loss has not improved since step 1 ")
+    assert said.startswith("overfitting: no better on what was held back since step 1 ")
     assert "--dropout" in said
 
 
@@ -187,7 +193,7 @@ def never(model):
 
 
 def later(model):
-    def call(ids):
+    def call(**inputs):
         raise RuntimeError("no C++ compiler found")
 
     return call
@@ -200,7 +206,7 @@ def test_where_nothing_can_be_compiled_the_plain_model_goes_on_with_one_sentence
     forward = compiled(model, "yes", notes.note)
     ids = torch.arange(8)[None]
     for _ in range(3):
-        assert torch.equal(forward(ids), model(ids))
+        assert torch.equal(forward(ids=ids), model(ids))
     assert len(notes.notes) == 2  # that it begins, and how it ended
     assert notes.notes[1].startswith("torch.compile cannot be used here (")
     assert notes.notes[1].endswith("); going on without it")
@@ -209,10 +215,10 @@ def test_where_nothing_can_be_compiled_the_plain_model_goes_on_with_one_sentence
 
 def test_what_can_be_compiled_is_compiled_once(model, monkeypatch):
     calls = []
-    monkeypatch.setattr(torch, "compile", lambda module: calls.append(module) or (lambda ids: module(ids)))
+    monkeypatch.setattr(torch, "compile", lambda module: calls.append(module) or (lambda **inputs: module(**inputs)))
     forward = compiled(model, "yes", Notes().note)
     for _ in range(3):
-        forward(torch.arange(8)[None])
+        forward(ids=torch.arange(8)[None])
     assert calls == [model]
 
 
@@ -220,7 +226,7 @@ def test_an_error_of_the_model_itself_is_not_taken_for_the_compilers(model, monk
     monkeypatch.setattr(torch, "compile", later)
     forward = compiled(model, "yes", Notes().note)
     with pytest.raises(IndexError):
-        forward(torch.tensor([[99]]))
+        forward(ids=torch.tensor([[99]]))
 
 
 def test_without_compiling_the_model_itself_is_called(model):

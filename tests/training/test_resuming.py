@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from glassformer.pipeline import load
 from glassformer.training import sitting as running_room
 from glassformer.training.recipe import OptimiserRecipe
 from running import QUICK, SENTENCES, quick_settings
+from toys import TOYS, toy_wishes
 
 pytestmark = pytest.mark.usefixtures("swift")
 
@@ -59,8 +61,11 @@ def stop_after(monkeypatch):
     return arrange
 
 
+EVERY = {"loop.eval_every": 3, "loop.sample_every": 4, "loop.save_every": 2}
+
+
 def wishes(**more):
-    return quick_settings(**{"loop.eval_every": 3, "loop.sample_every": 4, "loop.save_every": 2, **more})
+    return quick_settings(**EVERY, **more)
 
 
 def told(folder: Path) -> list[dict]:
@@ -76,16 +81,47 @@ def bits(path: Path) -> object:
     return {name: tensor.numpy().tobytes() for name, tensor in load_file(path).items()}
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_run_stopped_twice_ends_in_the_same_bits(text, tmp_path, stop_after, variant):
-    asked = wishes(**VARIANTS[variant])
-    train(text, tmp_path / "whole", **asked)
+def check_that_stopping_twice_changes_nothing(source: Path, folder: Path, stop_after, asked: dict) -> None:
+    """Run once to the end, once in three sittings, and compare whatever is left."""
+    train(source, folder / "whole", **asked)
     for steps in (1, 2):
         stop_after(steps)
         with pytest.raises(Interrupted, match="the same command goes on from there"):
-            train(text, tmp_path / "parts", **asked)
+            train(source, folder / "parts", **asked)
     stop_after(None)
-    train(text, tmp_path / "parts", **asked)
+    train(source, folder / "parts", **asked)
+    for name in RESULTS:
+        assert bits(folder / "parts" / name) == bits(folder / "whole" / name), name
+    assert told(folder / "parts") == told(folder / "whole")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_run_stopped_twice_ends_in_the_same_bits(text, tmp_path, stop_after, variant):
+    check_that_stopping_twice_changes_nothing(text, tmp_path, stop_after, wishes(**VARIANTS[variant]))
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_a_run_of_any_task_stopped_twice_ends_in_the_same_bits(tmp_path, stop_after, name):
+    asked = toy_wishes(name, **EVERY, **{"model.dropout": 0.1})
+    check_that_stopping_twice_changes_nothing(TOYS[name].write(tmp_path), tmp_path, stop_after, asked)
+
+
+def test_a_run_of_two_vocabularies_stopped_twice_ends_in_the_same_bits(tmp_path, stop_after):
+    asked = toy_wishes("translate", **EVERY, **{"tokenizer.shared": False, "tokenizer.kind": "characters"})
+    check_that_stopping_twice_changes_nothing(TOYS["translate"].write(tmp_path), tmp_path, stop_after, asked)
+
+
+def test_a_run_that_started_from_another_goes_on_from_its_own_checkpoint(tmp_path, stop_after):
+    train(TOYS["fill"].write(tmp_path), tmp_path / "start", **toy_wishes("fill"))
+    source = TOYS["classify"].write(tmp_path)
+    asked = {"task": "classify", "start_from": str(tmp_path / "start"), "loop.steps": 6, "loop.threads": 1, **EVERY}
+    train(source, tmp_path / "whole", **asked)
+    stop_after(3)
+    with pytest.raises(Interrupted):
+        train(source, tmp_path / "parts", **asked)
+    stop_after(None)
+    shutil.rmtree(tmp_path / "start")  # whose weights are needed once
+    train(source, tmp_path / "parts", **asked)
     for name in RESULTS:
         assert bits(tmp_path / "parts" / name) == bits(tmp_path / "whole" / name), name
     assert told(tmp_path / "parts") == told(tmp_path / "whole")

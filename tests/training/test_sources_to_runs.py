@@ -154,7 +154,7 @@ def test_steps_are_chosen_from_minutes_and_text(command, tmp_path):
     done = command("train", source, *small, "--threads", 1, "--minutes", 0.01, "--out-dir", tmp_path / "run")
     assert done.code == 0, done.err
     (line,) = (line for line in done.err.splitlines() if "loop.steps" in line)
-    assert "0.01 minutes" in line or "times through the text" in line
+    assert "0.01 minutes" in line or "times through the data" in line
     assert Recipe.read(tmp_path / "run" / "recipe.yaml").loop.steps >= 20
 
 
@@ -192,4 +192,4 @@ def test_files_to_validate_on_are_taken_whole(command, tmp_path):
     done = command("train", source, *QUICK, "--val-data", tmp_path / "other.txt", "--out-dir", tmp_path / "run")
     assert done.code == 0, done.err
     assert "validation as given: 1 document" in done.err
-    assert "over 224 tokens" in done.err
+    assert "over 224 targets" in done.err

@@ -122,6 +122,10 @@ class Tokenizer(ABC):
         """`encode` of each text."""
         return [self.encode(text, special) for text in texts]
 
+    def encode_words(self, words: Sequence[str]) -> list[list[int]]:
+        """The ids of each word of a text whose words are divided by one space, which belongs to the word behind it."""
+        return [self.encode(word if number == 0 else f" {word}") for number, word in enumerate(words)]
+
     def encode_array(self, text: str) -> npt.NDArray[np.unsignedinteger[Any]]:
         """`encode(text)` as uint16, or uint32 where ids do not fit: the fast way for a corpus. Nothing is special."""
         import numpy as np

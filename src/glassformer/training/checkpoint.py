@@ -25,6 +25,7 @@ class State:
     """How far a run has come. Random numbers need no place here: each follows from the seed and the step."""
 
     step: int = 0
+    best: float | None = None  # the objective of the best model, and its loss
     best_loss: float | None = None
     best_step: int = 0
     worse: int = 0  # evaluations in a row that did not improve on the best

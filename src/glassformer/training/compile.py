@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 
-def compiled(model: nn.Module, mode: str, note: Callable[[str], None]) -> Callable[[Tensor], Tensor]:
-    """The model as a function of ids, compiled when `mode` is "yes".
+def compiled(model: nn.Module, mode: str, note: Callable[[str], None]) -> Callable[..., Tensor]:
+    """The model as a function of its inputs, compiled when `mode` is "yes".
 
     The first call compiles; should that fail, `note` is told why and the plain model goes on.
     """
@@ -26,24 +26,26 @@ class Fallback:
     def __init__(self, model: nn.Module, note: Callable[[str], None]) -> None:
         self.plain = model
         self.note = note
-        self.current: Callable[[Tensor], Tensor] = model
+        self.current: Callable[..., Tensor] = model
         self.proven = False
 
-    def __call__(self, ids: Tensor) -> Tensor:
+    def __call__(self, **inputs: Tensor) -> Tensor:
         if self.proven:
-            return self.current(ids)
+            return self.current(**inputs)
         logging.getLogger("torch._inductor").setLevel(logging.ERROR)
         try:
             self.current = torch.compile(self.plain)
-            self.current(ids).sum().backward()  # the gradient's graph is compiled too, and may fail where this did not
+            self.current(
+                **inputs
+            ).sum().backward()  # the gradient's graph is compiled too, and may fail where this did not
             self.plain.zero_grad(set_to_none=True)
-            logits = self.current(ids)
+            answers = self.current(**inputs)
         except (
             Exception
         ) as error:  # the compiler's own errors share no base class; the plain model decides if it was one
             self.current = self.plain
-            logits = self.plain(ids)
+            answers = self.plain(**inputs)
             reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
             self.note(f"torch.compile cannot be used here ({reason}); going on without it")
         self.proven = True
-        return logits
+        return answers

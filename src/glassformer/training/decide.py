@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from glassformer.config import set_dotted
 from glassformer.errors import ConfigError, DataError
-from glassformer.models import ModelConfig, build_model, preset
-from glassformer.ops.losses import cross_entropy
-from glassformer.training.optimisers import Optimisers
-from glassformer.training.recipe import OptimiserRecipe
+from glassformer.models import ModelConfig, preset
 
 MEGABYTE = 1_000_000
 
@@ -41,6 +35,10 @@ class Decisions:
         for name in key.split("."):
             values = values.get(name) if isinstance(values, Mapping) else None
         return values
+
+    def put(self, key: str, value: Any) -> None:
+        """Set what follows from the data and is nobody's choice."""
+        set_dotted(self.wishes, key, value)
 
     def choose(self, key: str, value: Any, reason: str) -> Any:
         """Take the user's value for `key`, or else `value` for `reason`. Returns what holds."""
@@ -71,16 +69,9 @@ SIZES = (  # training tokens from which on a size pays within minutes on two cor
 )
 
 
-def choose_model(decisions: Decisions, n_tokens: int, vocab_size: int) -> ModelConfig:
-    """The size from the number of training tokens, everything else from the preset. Raises ConfigError, DataError."""
-    decisions.choose("preset", "modern", "trains fastest to a given loss here, and transformers opens it as Qwen3")
-    base = preset(decisions.get("preset"))
-    if "bigram" in base:  # no more rows than there are pairs, and one for the beginning of a text
-        base["bigram"] = min(base["bigram"], vocab_size**2 + 1)
+def choose_model(decisions: Decisions, n_tokens: int) -> None:
+    """The size of a model of long text from the number of training tokens. Raises DataError."""
     asked = decisions.get("model") or {}
-    for name, value in base.items():
-        if asked.get(name) is None:
-            set_dotted(decisions.wishes, f"model.{name}", value)
     layers, d_model, heads = next(size for least, *size in SIZES if n_tokens >= least)
     reason = f"{n_tokens:,} training tokens"
     decisions.choose("model.n_layers", layers, reason)
@@ -97,46 +88,70 @@ def choose_model(decisions: Decisions, n_tokens: int, vocab_size: int) -> ModelC
             f"the training text is {n_tokens:,} tokens long and a context of {int(context):,} needs {int(context) + 1:,};"
             f" choose --max-len {max(1, n_tokens - 1)} or less, or more text"
         )
-    asked_vocab = decisions.get("model.vocab_size")
-    if asked_vocab is not None and int(asked_vocab) < vocab_size:
-        raise ConfigError(f"model.vocab_size={asked_vocab} is smaller than the tokenizer's {vocab_size}")
-    if asked_vocab is None:
+
+
+def take_preset(decisions: Decisions, vocab_size: int) -> None:
+    """The fields of the preset that the user did not ask otherwise for; its sizes only where it was asked for by name."""
+    base = preset(decisions.get("preset"))
+    if any(choice.key == "preset" for choice in decisions.choices):
+        base = {name: value for name, value in base.items() if name not in FROM_DATA}
+    if "bigram" in base:  # no more rows than there are pairs, and one for the beginning of a text
+        base["bigram"] = min(base["bigram"], vocab_size**2 + 1)
+    asked = decisions.get("model") or {}
+    for name, value in base.items():
+        if asked.get(name) is None:
+            set_dotted(decisions.wishes, f"model.{name}", value)
+
+
+FROM_DATA = frozenset({"n_layers", "d_model", "n_heads", "max_len"})
+
+
+def finish_model(decisions: Decisions, vocab_size: int) -> ModelConfig:
+    """The complete config, once all sizes are chosen. Raises ConfigError."""
+    asked = decisions.get("model.vocab_size")
+    if asked is not None and int(asked) < vocab_size:
+        raise ConfigError(f"model.vocab_size={asked} is smaller than the tokenizer's {vocab_size}")
+    if asked is None:
         set_dotted(decisions.wishes, "model.vocab_size", vocab_size)
     return ModelConfig.parse(decisions.get("model"), "model")
 
 
-def heads_for(d_model: int) -> int:
-    """The most heads of at least 32 channels that divide d_model with an even width, as rotary positions want; else 1."""
-    return next((n for n in range(d_model // 32, 0, -1) if d_model % n == 0 and d_model // n % 2 == 0), 1)
+def heads_for(d_model: int, least: int = 32) -> int:
+    """The most heads of at least so many channels that divide d_model with an even width, as rotary positions want; else 1."""
+    return next((n for n in range(d_model // least, 0, -1) if d_model % n == 0 and d_model // n % 2 == 0), 1)
 
 
-def choose_loop(decisions: Decisions, config: ModelConfig, n_tokens: int, minutes: float, device: torch.device) -> None:
-    """Batch and steps such that the run takes about `minutes` on this machine, and rates that suit them."""
-    batch = decisions.choose(
-        "loop.batch_size",
-        max(4, 2048 // config.max_len),
-        f"about 2,048 tokens in a step of {config.max_len}-token windows",
-    )
-    portions = int(decisions.get("loop.grad_accum") or 1)
-    if int(batch) % portions:
-        raise ConfigError(f"loop.batch_size={batch} does not divide into loop.grad_accum={portions} portions")
-    tokens = int(batch) * config.max_len
+@dataclass(frozen=True)
+class Pace:
+    """What deciding on the number of steps asks of the data: steps in one pass, passes that still teach, seconds a step."""
+
+    per_epoch: float
+    most_epochs: int
+    seconds_per_step: Callable[[], float]
+
+
+def choose_steps(decisions: Decisions, minutes: float, pace: Pace) -> int:
+    """Steps such that the run takes about `minutes` on this machine. Returns them."""
     if decisions.get("loop.steps") is None:
-        seconds = portions * seconds_per_portion(config, int(batch) // portions, device)
+        seconds = pace.seconds_per_step()
         fits = int(60 * minutes / seconds)
-        enough = max(100, int(MOST_EPOCHS * n_tokens / tokens))
-        steps = max(20, min(fits, enough))
+        enough = max(100, int(pace.most_epochs * pace.per_epoch))
         reason = f"{minutes:g} minutes at the {1000 * seconds:.0f} ms that a step takes here"
         if enough < fits:
-            reason = f"{MOST_EPOCHS} times through the text; more would be learning it by heart"
-        decisions.choose("loop.steps", steps, reason)
-    else:
-        seconds = 6 * weights(config) * tokens / SLOWEST
-    steps = int(decisions.get("loop.steps"))
+            reason = f"{pace.most_epochs} times through the data; more would be learning it by heart"
+        decisions.choose("loop.steps", max(20, min(fits, enough)), reason)
+    return int(decisions.get("loop.steps"))
+
+
+def choose_loop(decisions: Decisions, steps: int, seconds: float, rates: Mapping[str, float] | None = None) -> None:
+    """Rates and reports that suit the number of steps, which take about `seconds` in all. `rates`: Muon's for the task."""
     if decisions.get("optimiser.name") == "adamw":
         decisions.choose(
             "optimiser.lr", 1e-3, "AdamW moves each weight by about its rate, where Muon moves whole matrices"
         )
+    else:
+        for key, value in (rates or {}).items():
+            decisions.choose(key, value, "found best for rows of a sentence or two")
     decisions.choose("optimiser.warmup_steps", max(1, steps // 50), "2 % of the steps")
     decisions.choose("loop.eval_every", max(1, min(steps, max(25, steps // 10))), "ten times in the run")
     decisions.choose("loop.sample_every", max(1, min(steps, max(50, steps // 4))), "four times in the run")
@@ -144,34 +159,20 @@ def choose_loop(decisions: Decisions, config: ModelConfig, n_tokens: int, minute
     decisions.choose("loop.log_every", max(1, steps // 100), "a hundred lines of log")
     if decisions.get("loop.compile") in (None, "auto"):
         set_dotted(decisions.wishes, "loop.compile", None)
-        pays = steps * seconds >= SECONDS_THAT_PAY
-        reason = f"compiling takes about a minute, and the steps {steps * seconds / 60:.0f}"
+        pays = seconds >= SECONDS_THAT_PAY and decisions.get("task") in (None, "text", "fill")
+        reason = f"compiling takes about a minute, and the steps {seconds / 60:.0f}"
+        if not pays and seconds >= SECONDS_THAT_PAY:
+            reason = "rows of many lengths would be compiled again and again"
         decisions.choose("loop.compile", "yes" if pays else "no", reason)
 
 
-def weights(config: ModelConfig) -> int:
-    """About how many weights take part in computing one token."""
+def guessed_seconds(config: ModelConfig, tokens: int, steps: int) -> float:
+    """About how long `steps` of so many tokens take, without trying."""
     attention = config.d_model * config.d_head * (2 * config.n_heads + 2 * config.n_kv_heads)
-    return config.n_layers * (attention + 3 * config.d_model * config.d_ff) + config.d_model * config.vocab_size
+    layers = config.n_layers * (attention + 3 * config.d_model * config.d_ff)
+    weights = layers * (1 if config.shape == "decoder" else 2) + config.d_model * config.vocab_size
+    return steps * 6 * weights * tokens / SLOWEST
 
 
 SLOWEST = 2e10  # multiplications and additions a second that any two cores manage, to guess at the length of a run
-MOST_EPOCHS = 30  # beyond it small models on small texts only memorise
 SECONDS_THAT_PAY = 900.0  # compiling costs 30 to 80 s cold and gains about a tenth to a half
-
-
-def seconds_per_portion(config: ModelConfig, batch: int, device: torch.device) -> float:
-    """How long a step of one portion takes here: the best of four on a throw-away model."""
-    model = build_model(config).to(device)
-    optimisers = Optimisers(model, OptimiserRecipe())
-    ids = torch.zeros(batch, config.max_len, dtype=torch.long, device=device)
-
-    def step() -> float:
-        began = time.perf_counter()
-        loss = cross_entropy(model(ids), ids)
-        loss.backward()
-        optimisers.step()
-        loss.item()
-        return time.perf_counter() - began
-
-    return min(step() for _ in range(4))

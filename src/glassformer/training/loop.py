@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Generator
@@ -10,29 +9,28 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from glassformer.errors import GlassformerError, Interrupted
 from glassformer.evaluate import Score
-from glassformer.models import Decoder
-from glassformer.ops.losses import cross_entropy
+from glassformer.models import Model
 from glassformer.training.checkpoint import State, update_average
 from glassformer.training.log import Log, Screen
 from glassformer.training.optimisers import Optimisers
 from glassformer.training.recipe import Recipe
 from glassformer.training.schedule import rate
+from glassformer.training.tasks.task import Batch, derived_seed
 
 RISES_BEFORE_WARNING = 3
 
 
-class Batches(Protocol):
-    """The order of training: the windows [B, T+1] of each step."""
+class Work(Protocol):
+    """What is trained on, and what counts as wrong; see `training.tasks`."""
 
-    def batch(self, step: int, batch_size: int) -> NDArray[np.int64]: ...
-    def epoch(self, step: int, batch_size: int) -> float: ...
+    def batch(self, step: int) -> Batch: ...
+    def epoch(self, step: int) -> float: ...
+    def loss(self, answers: Tensor, batch: Batch, smoothing: float = 0.0) -> Tensor: ...
 
 
 @dataclass
@@ -49,10 +47,10 @@ class Services:
 
 
 def train_loop(
-    model: Decoder,
-    forward: Callable[[Tensor], Tensor],
+    model: Model,
+    forward: Callable[..., Tensor],
     optimisers: Optimisers,
-    batches: Batches,
+    work: Work,
     recipe: Recipe,
     state: State,
     average: dict[str, Tensor] | None,
@@ -65,13 +63,14 @@ def train_loop(
     """
     loop = recipe.loop
     recent: list[float] = []  # losses since the last evaluation
-    meter = Meter(state, loop.steps, loop.batch_size * recipe.model.max_len)
+    meter = Meter(state, loop.steps)
     services.screen.begin(state.step, loop.steps)
     model.train()
     while state.step < loop.steps:
-        torch.manual_seed(derived_seed(recipe.seed, state.step))  # dropout depends on the step alone
+        torch.manual_seed(derived_seed("train", recipe.seed, state.step))  # dropout depends on the step alone
         optimisers.set_rate(share := rate(state.step, loop.steps, recipe.optimiser))
-        loss = accumulate_gradients(model, forward, batches.batch(state.step, loop.batch_size), recipe)
+        batch = work.batch(state.step)
+        loss = accumulate_gradients(model, forward, work, batch, recipe)
         if not math.isfinite(loss):
             raise not_a_number(loss, state)
         norm = clip_gradients(model, recipe.optimiser.grad_clip)
@@ -80,9 +79,9 @@ def train_loop(
             update_average(average, model, recipe.optimiser.ema, state.step)
         state.step += 1
         recent.append(loss)
-        meter.tick()
+        meter.tick(batch.n_tokens)
         if due(state.step, loop.log_every, loop.steps):
-            row = {"step": state.step, "epoch": batches.epoch(state.step, loop.batch_size), "loss": loss}
+            row = {"step": state.step, "epoch": work.epoch(state.step), "loss": loss}
             row |= {"lr": share * recipe.optimiser.lr, "grad_norm": norm, **meter.row()}
             services.log.write(row)
             services.screen.step(row)
@@ -109,20 +108,18 @@ def train_loop(
 
 
 def accumulate_gradients(
-    model: nn.Module, forward: Callable[[Tensor], Tensor], windows: NDArray[np.int64], recipe: Recipe
+    model: nn.Module, forward: Callable[..., Tensor], work: Work, batch: Batch, recipe: Recipe
 ) -> float:
     """Leave the gradient of the mean loss over all of the step's targets in the parameters; returns that loss.
 
     Losses are summed and divided once by the targets of the whole step, so any number of portions gives the same.
     """
     device = next(model.parameters()).device
-    tokens = torch.from_numpy(windows).to(device)
-    n_targets = windows.shape[0] * (windows.shape[1] - 1)
     total = torch.zeros((), device=device)
-    for portion in tokens.chunk(recipe.loop.grad_accum):
+    for portion in batch.to(device).portions(recipe.loop.grad_accum):
         with precision(recipe.loop.dtype, device):
-            logits = forward(portion[:, :-1])
-        loss = cross_entropy(logits, portion[:, 1:], recipe.optimiser.label_smoothing) / n_targets
+            answers = forward(**portion.inputs)
+        loss = work.loss(answers, portion, recipe.optimiser.label_smoothing) / portion.n_targets
         loss.backward()
         total += loss.detach()
     return total.item()
@@ -147,18 +144,21 @@ def report(score: Score, loss: float, state: State, services: Services) -> None:
 
     `loss` is the mean training loss since the evaluation before.
     """
-    improved = state.best_loss is None or score.loss < state.best_loss
+    found, best = (score.objective, score.loss), (state.best, state.best_loss)  # of equal objectives the lower loss
+    improved = state.best is None or found < best
     if improved:
-        state.best_loss, state.best_step, state.worse = score.loss, state.step, 0
+        state.best, state.best_loss, state.best_step, state.worse = score.objective, score.loss, state.step, 0
         services.save_best(score)
     else:
         state.worse += 1
-    row = {"step": state.step, "val_loss": score.loss, "perplexity": score.perplexity, "bpb": score.bits_per_byte}
+    row = {"step": state.step, "val_loss": score.loss, "perplexity": score.perplexity}
+    row |= {"bpb": score.bits_per_byte} if score.n_bytes else {}
+    row |= score.metrics
     services.log.write(row)
     services.screen.evaluation({**row, "best": improved})
     if state.worse == RISES_BEFORE_WARNING and state.best_loss is not None and loss < state.best_loss:
         services.screen.note(
-            f"overfitting: the validation loss has not improved since step {state.best_step:,} while the training loss "
+            f"overfitting: no better on what was held back since step {state.best_step:,} while the training loss "
             "falls; more text, a smaller model, --dropout 0.2 or fewer steps would help (the best model is kept)"
         )
 
@@ -177,26 +177,22 @@ def due(step: int, every: int, steps: int) -> bool:
     return step % every == 0 or step == steps
 
 
-def derived_seed(seed: int, step: int) -> int:
-    """The seed of everything random in one step, from what it is for rather than from what came before."""
-    return int.from_bytes(hashlib.sha256(f"train {seed} {step}".encode()).digest()[:7], "big")
-
-
 @dataclass
 class Meter:
     """How fast it goes and how long it will take."""
 
     state: State
     steps: int
-    tokens_per_step: int
 
     def __post_init__(self) -> None:
         self._last = time.perf_counter()
         self._began_at = self.state.step
         self._spent = 0.0
+        self._tokens = 0
 
-    def tick(self) -> None:
-        """Count the time since the last step as the last step's."""
+    def tick(self, tokens: int) -> None:
+        """Count the time since the last step as the last step's, which worked on so many tokens."""
+        self._tokens += tokens
         now = time.perf_counter()
         self.state.seconds += now - self._last
         self._spent += now - self._last
@@ -206,7 +202,7 @@ class Meter:
         """Tokens per second of this sitting, seconds spent in all sittings, and seconds left at this pace."""
         per_step = self._spent / max(1, self.state.step - self._began_at)
         return {
-            "tok_per_s": self.tokens_per_step / per_step,
+            "tok_per_s": self._tokens / self._spent if self._spent else 0.0,
             "seconds": self.state.seconds,
             "seconds_left": per_step * (self.steps - self.state.step),
         }

@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from glassformer.models import Decoder
+from glassformer.models import Model
 from glassformer.training.recipe import OptimiserRecipe
 
 # Coefficients of the polar-factor iteration of Amsel et al. (2025), "Polar Express", for singular values from 1e-3 to 1:
@@ -155,7 +155,7 @@ def wide(matrix: Tensor) -> Tensor:
 class Optimisers:
     """The optimisers of one model as if they were one, with the full rates that a schedule takes shares of."""
 
-    def __init__(self, model: Decoder, recipe: OptimiserRecipe) -> None:
+    def __init__(self, model: Model, recipe: OptimiserRecipe) -> None:
         self.parts = [part for part in OPTIMISERS[recipe.name](model, recipe) if part.parameters]
 
     def set_rate(self, share: float) -> None:
@@ -169,7 +169,7 @@ class Optimisers:
             part.step()
 
 
-def muon_and_adamw(model: Decoder, recipe: OptimiserRecipe) -> Iterator[Optimiser]:
+def muon_and_adamw(model: Model, recipe: OptimiserRecipe) -> Iterator[Optimiser]:
     """Muon for the matrices inside blocks; AdamW, each at its rate, for embeddings, head and vectors."""
     kinds = sort_parameters(model)
     betas = (recipe.beta1, recipe.beta2)
@@ -179,7 +179,7 @@ def muon_and_adamw(model: Decoder, recipe: OptimiserRecipe) -> Iterator[Optimise
     yield AdamW(kinds["vector"], recipe.vector_lr, betas, recipe.eps)
 
 
-def adamw_alone(model: Decoder, recipe: OptimiserRecipe) -> Iterator[Optimiser]:
+def adamw_alone(model: Model, recipe: OptimiserRecipe) -> Iterator[Optimiser]:
     """AdamW for everything; weight decay for all that is not a vector, as in GPT-2's training."""
     kinds = sort_parameters(model)
     betas = (recipe.beta1, recipe.beta2)
@@ -202,7 +202,7 @@ def sort_parameters(model: nn.Module) -> dict[str, list[nn.Parameter]]:
     return kinds
 
 
-OPTIMISERS: dict[str, Callable[[Decoder, OptimiserRecipe], Iterator[Optimiser]]] = {
+OPTIMISERS: dict[str, Callable[[Model, OptimiserRecipe], Iterator[Optimiser]]] = {
     "muon": muon_and_adamw,
     "adamw": adamw_alone,
 }

@@ -25,7 +25,11 @@ class DataRecipe(Config):
     sources: Sources = Field(min_length=1)
     validation: Sources = ()
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
-    text_key: str = "text"
+    text_key: str | None = None
+    source_key: str | None = None
+    target_key: str | None = None
+    label_key: str | None = None
+    label_separator: str | None = Field(default=None, description="what separates several labels in one cell")
     encoding: str | None = None
 
 
@@ -36,6 +40,7 @@ class TokenizerRecipe(Config):
     vocab_size: int | None = Field(default=None, ge=1)
     pattern: Literal["gpt2", "gpt4", "llama3"] = "gpt2"
     path: str | None = None
+    shared: bool = Field(default=True, description="translate: one vocabulary for source and target")
 
 
 class OptimiserRecipe(Config):
@@ -65,7 +70,8 @@ class LoopRecipe(Config):
     """How long, in what portions, and what is reported and saved on the way. `*_every` counts steps."""
 
     steps: int = Field(ge=1)
-    batch_size: int = Field(ge=1, description="windows in one step, over all portions")
+    batch_size: int | None = Field(default=None, ge=1, description="windows in one step, over all portions")
+    batch_tokens: int | None = Field(default=None, ge=1, description="the same for rows: tokens, padding included")
     grad_accum: int = Field(default=1, ge=1, description="portions that a step is computed in; the result is the same")
     eval_every: int = Field(ge=1)
     sample_every: int = Field(ge=1)
@@ -85,8 +91,11 @@ class LoopRecipe(Config):
 class Recipe(Config):
     """A whole run. `preset` is where the model's fields began; `model` is what they are."""
 
-    task: Literal["text"] = "text"
+    task: Literal["text", "translate", "classify", "tag", "fill", "embed"] = "text"
     preset: str = "modern"
+    start_from: str | None = Field(
+        default=None, description="folder of a model whose weights are where this one begins"
+    )
     seed: int = 0
     data: DataRecipe
     tokenizer: TokenizerRecipe

@@ -4,29 +4,54 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
+from glassformer.checkpoints.save import SOURCE
 from glassformer.config import set_dotted
+from glassformer.data.detect import detect_task
+from glassformer.data.documents import counted
 from glassformer.errors import CheckpointError, ConfigError
 from glassformer.evaluate import Score
 from glassformer.files import explained, whole_file
-from glassformer.tokenizers import load_tokenizer
-from glassformer.training.decide import Decisions, choose_loop, choose_model, choose_tokenizer
+from glassformer.models import build_model, preset
+from glassformer.tokenizers import Tokenizer, load_tokenizer, train_tokenizer
+from glassformer.training.decide import (
+    Decisions,
+    Pace,
+    choose_loop,
+    choose_steps,
+    choose_tokenizer,
+    finish_model,
+    guessed_seconds,
+    take_preset,
+)
 from glassformer.training.log import Screen
 from glassformer.training.machine import choose_device, set_threads
-from glassformer.training.material import Material, make_tokenizer, read_and_split, tokenize
-from glassformer.training.recipe import DataRecipe, Recipe, TokenizerRecipe
+from glassformer.training.optimisers import Optimisers
+from glassformer.training.recipe import DataRecipe, OptimiserRecipe, Recipe, TokenizerRecipe
 from glassformer.training.resume import RECIPE, read_earlier
 from glassformer.training.sitting import Sitting
+from glassformer.training.start import follow_start
+from glassformer.training.tasks import TASKS, Task, Vocabularies
 from glassformer.training.wishes import check_wishes
 
+TOKENIZER, SOURCE_TOKENIZER = "tokenizer", "source_tokenizer"
 
-def train_run(wishes: Mapping[str, Any], folder: Path, *, minutes: float, screen: Screen) -> Score:
-    """Train into `folder`, or go on with the run that stands there. Returns the score of the final model.
+
+class Trained(NamedTuple):
+    """What a run came to: the score of its final model, and the task, which knows what may be done with it."""
+
+    score: Score
+    task: Task
+
+
+def train_run(wishes: Mapping[str, Any], folder: Path, *, minutes: float, screen: Screen) -> Trained:
+    """Train into `folder`, or go on with the run that stands there.
 
     `wishes`: any part of a Recipe as nested mappings; what is missing is decided. Raises the children of GlassformerError;
     Interrupted when stopped by Ctrl-C or SIGTERM, with the state saved.
@@ -42,48 +67,195 @@ def train_run(wishes: Mapping[str, Any], folder: Path, *, minutes: float, screen
     device = choose_device(loop.get("device") or "auto")
     set_threads(loop.get("threads"))
 
-    data = DataRecipe.parse((earlier or asked).get("data") or {}, "data")
-    corpus, parts = read_and_split(data)
-    for note in (*corpus.notes, parts.note):
-        screen.note(note)
-    if earlier:
-        recipe = Recipe.parse(earlier, str(folder / RECIPE))
-        material = tokenize(parts, load_tokenizer(folder / "tokenizer"))
-    else:
-        decisions = Decisions(copy.deepcopy(asked))
-        set_dotted(decisions.wishes, "data", data.model_dump(mode="json"))
-        choose_tokenizer(decisions, corpus.n_bytes)
-        tokenizer_recipe = TokenizerRecipe.parse(decisions.get("tokenizer"), "tokenizer")
-        material = tokenize(parts, make_tokenizer(tokenizer_recipe, parts))
-        recipe = decide(decisions, tokenizer_recipe, material, minutes, device, screen)
+    recipe, task = prepare(earlier or asked, folder if earlier else None, minutes, device, screen)
+    if not earlier:
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        material.tokenizer.save(folder / "tokenizer")
+        keep_vocabularies(task.vocabularies, folder)
         with whole_file(folder / RECIPE) as path:
             path.write_text(recipe.yaml(), encoding="utf-8")
-    return Sitting(recipe, material, folder, device, screen).train()
+    task.begin(recipe)
+    tell_skipped(task, folder, screen)
+    return Trained(Sitting(recipe, task, folder, device, screen).train(), task)
 
 
-def decide(
-    decisions: Decisions,
-    tokenizer: TokenizerRecipe,
-    material: Material,
-    minutes: float,
-    device: torch.device,
-    screen: Screen,
-) -> Recipe:
+def prepare(
+    asked: Mapping[str, Any], folder: Path | None, minutes: float, device: torch.device, screen: Screen
+) -> tuple[Recipe, Task]:
+    """The complete recipe, and its task with the data in tokens. `folder`: of the run whose recipe is asked for, if any."""
+    data = DataRecipe.parse(asked.get("data") or {}, "data")
+    decisions = Decisions(copy.deepcopy(dict(asked)))
+    set_dotted(decisions.wishes, "data", data.model_dump(mode="json"))
+    if decisions.get("task") is None:
+        choose_task(decisions, data)
+    task = TASKS[decisions.get("task")](data)
+    for note in task.notes:
+        screen.note(note)
+    if folder is None:
+        return decide(decisions, task, minutes, device, screen), task
+    task.encode(kept_vocabularies(folder))
+    return Recipe.parse(asked, str(folder / RECIPE)), task
+
+
+def decide(decisions: Decisions, task: Task, minutes: float, device: torch.device, screen: Screen) -> Recipe:
     """Fill the user's wishes up to a complete recipe, telling each choice."""
-    vocab_size = material.tokenizer.vocab_size
+    decisions.put("seed", decisions.get("seed") or 0)
+    choose_shape(decisions, task)
+    follow_start(decisions, screen)
+    choose_tokenizer(decisions, task.n_bytes)
+    tokenizer = TokenizerRecipe.parse(decisions.get("tokenizer"), "tokenizer")
+    refuse_two_vocabularies(decisions)
+    vocabularies = make_vocabularies(tokenizer, task)
+    task.encode(vocabularies)
+    vocab_size = vocabularies.target.vocab_size
     set_dotted(decisions.wishes, "tokenizer", tokenizer.model_dump(mode="json"))
     if tokenizer.path is not None:
-        set_dotted(decisions.wishes, "tokenizer.kind", material.tokenizer.kind)
-        set_dotted(decisions.wishes, "tokenizer.vocab_size", vocab_size)
-    else:
+        decisions.put("tokenizer.kind", vocabularies.target.kind)
+        decisions.put("tokenizer.vocab_size", vocab_size)
+    elif vocabularies.are_one:  # two have sizes of their own, which the same texts will give again
         decisions.choose("tokenizer.vocab_size", vocab_size, "what the training text supports")
-    config = choose_model(decisions, len(material.train), vocab_size)
-    choose_loop(decisions, config, len(material.train), minutes, device)
-    set_dotted(decisions.wishes, "model", config.model_dump(mode="json"))
+    take_preset(decisions, vocab_size)
+    task.choose_sizes(decisions)
+    config = finish_model(decisions, vocab_size)
+    decisions.put("model", config.model_dump(mode="json"))
+    task.choose_batch(decisions)
+    check_portions(decisions)
+
+    # Steps are counted on a trial recipe, since only the task knows how its batches come about.
+    trial = copy.deepcopy(decisions.wishes)
+    for key in ("steps", "eval_every", "sample_every", "save_every"):
+        trial["loop"][key] = trial["loop"].get(key) or 1
+    trial.setdefault("optimiser", {})
+    trial_recipe = Recipe.parse(trial, "recipe")
+    task.begin(trial_recipe)
+    per_epoch = 1 / max(task.epoch(1), 1e-9)
+    pace = Pace(per_epoch, task.most_epochs, lambda: seconds_per_step(trial_recipe, task, device))
+    steps = choose_steps(decisions, minutes, pace)
+    choose_loop(decisions, steps, guessed_seconds(config, task.batch(0).n_tokens, steps), task.rates)
     if decisions.choices:
         screen.note("decided for you (override by flag or --set KEY=VALUE):")
         screen.choices(decisions.choices)
     return Recipe.parse(decisions.wishes, "recipe")
+
+
+def choose_task(decisions: Decisions, data: DataRecipe) -> None:
+    """The task that the data seem to be made for; plain text serves an encoder too, where one is asked for."""
+    found = detect_task(data.sources)
+    if found.task == "text" and asked_shape(decisions)[0] == "encoder":
+        decisions.choose("task", "fill", "an encoder learns from plain text by filling in what is hidden")
+    else:
+        decisions.choose("task", found.task, found.reason)
+
+
+def asked_shape(decisions: Decisions) -> tuple[str | None, str]:
+    """The shape that the user asked for, by name or by that of a preset, and how."""
+    shape, name = decisions.get("model.shape"), decisions.get("preset")
+    if shape is None and name is not None:
+        shape = preset(name).get("shape")
+        return shape, f"the preset {name}, of shape {shape!r},"
+    return shape, f"model.shape={shape!r}"
+
+
+def choose_shape(decisions: Decisions, task: Task) -> None:
+    """Preset and shape of the model. Raises ConfigError for a shape that the task cannot train."""
+    task_name, (shape, named) = decisions.get("task"), asked_shape(decisions)
+    decisions.choose("preset", *task.preset)
+    if shape not in (None, *task.shapes):
+        expected = " or ".join(task.shapes)
+        raise ConfigError(f"{named} cannot be trained to {task_name}: expected {expected}; --task names another task")
+    decisions.put("model.shape", shape or task.shapes[0])
+
+
+def check_portions(decisions: Decisions) -> None:
+    """Raise ConfigError where a step does not divide into its portions."""
+    batch, portions = decisions.get("loop.batch_size"), int(decisions.get("loop.grad_accum") or 1)
+    if batch is not None and int(batch) % portions:
+        raise ConfigError(f"loop.batch_size={batch} does not divide into loop.grad_accum={portions} portions")
+
+
+def refuse_two_vocabularies(decisions: Decisions) -> None:
+    """Raise ConfigError where source and target were to have vocabularies of their own in a model that has one for all."""
+    task, shape = decisions.get("task"), decisions.get("model.shape")
+    if decisions.get("tokenizer.shared") is False and (task, shape) != ("translate", "encoder_decoder"):
+        raise ConfigError(
+            f"tokenizer.shared=false gives source and target a vocabulary each, as in an encoder-decoder that translates: "
+            f"the task {task} on shape={shape!r} has one for all; leave it out"
+        )
+
+
+def make_vocabularies(recipe: TokenizerRecipe, task: Task) -> Vocabularies:
+    """The tokenizers of a path, or new ones trained on the training text. Raises ConfigError where one does not fit."""
+    if recipe.path is not None:
+        known = known_tokenizer(Path(recipe.path), task)
+        if recipe.vocab_size not in (None, known.vocab_size):
+            found = f"{recipe.path} holds a tokenizer of {known.vocab_size:,} tokens, not of {recipe.vocab_size:,}"
+            raise ConfigError(f"{found}; leave out --vocab-size, or train a tokenizer instead of naming one")
+        if recipe.shared:
+            return Vocabularies(known, known)
+        if not (Path(recipe.path) / SOURCE).is_dir():
+            raise ConfigError(
+                f"{recipe.path}: holds no folder {SOURCE!r} with a tokenizer for the sources; leave out tokenizer.shared=false"
+            )
+        return Vocabularies(known_tokenizer(Path(recipe.path) / SOURCE, task), known)
+    if recipe.shared:
+        shared = new_tokenizer(recipe, task.texts(), task.specials)
+        return Vocabularies(shared, shared)
+    source = new_tokenizer(recipe, task.source_texts(), task.specials)
+    return Vocabularies(source, new_tokenizer(recipe, task.target_texts(), task.specials))
+
+
+def known_tokenizer(path: Path, task: Task) -> Tokenizer:
+    """The tokenizer of a path. Raises ConfigError where it lacks a token that the task needs."""
+    known = load_tokenizer(path)
+    missing = [token for token in task.specials if token not in known.special_tokens]
+    if missing:
+        raise ConfigError(f"{path}: lacks the special token {missing[0]}, which this task needs; train another")
+    return known
+
+
+def new_tokenizer(recipe: TokenizerRecipe, texts: Iterator[str], specials: tuple[str, ...]) -> Tokenizer:
+    """A tokenizer trained on texts."""
+    size, pattern = recipe.vocab_size, recipe.pattern
+    return train_tokenizer(recipe.kind, texts, vocab_size=size, pattern=pattern, special_tokens=specials)
+
+
+def keep_vocabularies(vocabularies: Vocabularies, folder: Path) -> None:
+    """Save the tokenizers of a run in its folder."""
+    vocabularies.target.save(folder / TOKENIZER)
+    if not vocabularies.are_one:
+        vocabularies.source.save(folder / SOURCE_TOKENIZER)
+
+
+def kept_vocabularies(folder: Path) -> Vocabularies:
+    """The tokenizers that a run in this folder began with."""
+    target = load_tokenizer(folder / TOKENIZER)
+    own = (folder / SOURCE_TOKENIZER).exists()
+    return Vocabularies(load_tokenizer(folder / SOURCE_TOKENIZER) if own else target, target)
+
+
+def tell_skipped(task: Task, folder: Path, screen: Screen) -> None:
+    """List what was left out in the run folder, and say how much it is and where it begins."""
+    if not task.skipped:
+        return
+    path = folder / "skipped.tsv"
+    with whole_file(path) as draft:
+        draft.write_text("".join(f"{row.where}\t{row.reason}\n" for row in task.skipped), encoding="utf-8")
+    first = task.skipped[0]
+    screen.note(
+        f"left out {counted(len(task.skipped), 'row')}, the first {first.where} ({first.reason}); all are listed in {path}"
+    )
+
+
+def seconds_per_step(recipe: Recipe, task: Task, device: torch.device) -> float:
+    """How long a step takes here: the best of four on a throw-away model."""
+    model = build_model(recipe.model).to(device)
+    optimisers = Optimisers(model, OptimiserRecipe())
+
+    def step(number: int) -> float:
+        began = time.perf_counter()
+        for portion in task.batch(number).to(device).portions(recipe.loop.grad_accum):
+            task.loss(model(**portion.inputs), portion).backward()
+        optimisers.step()
+        return time.perf_counter() - began
+
+    return min(step(number) for number in range(4))

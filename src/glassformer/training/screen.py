@@ -97,9 +97,11 @@ class TerminalScreen(PlainScreen):
 def evaluation_line(row: dict[str, Any]) -> str:
     """The result of an evaluation as one line."""
     best = "  best so far" if row.get("best") else ""
+    words = {"bpb": "bits/byte"}
+    known = ("step", "val_loss", "perplexity", "best")
+    more = "".join(f"  {value:.3f} {words.get(name, name)}" for name, value in row.items() if name not in known)
     return (
-        f"step {row['step']:>6,}  validation loss {row['val_loss']:.4f}  perplexity {row['perplexity']:.2f}"
-        f"  {row['bpb']:.3f} bits/byte{best}"
+        f"step {row['step']:>6,}  validation loss {row['val_loss']:.4f}  perplexity {row['perplexity']:.2f}{more}{best}"
     )
 
 

@@ -7,52 +7,51 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from glassformer.checkpoints import save_model
-from glassformer.data import IGNORED, TokenWindows, evaluation_windows
-from glassformer.evaluate import Score, evaluate
+from glassformer.evaluate import Score
 from glassformer.files import DiskError, recover, whole_file
-from glassformer.generate import Generation, Sampling, generate_text
 from glassformer.models import build_model, count_parameters
 from glassformer.training.checkpoint import Checkpoints, State, clone, restore
 from glassformer.training.compile import compiled
 from glassformer.training.log import Log, Screen
 from glassformer.training.loop import Services, averaged, train_loop
 from glassformer.training.machine import stop_signals
-from glassformer.training.material import Material
 from glassformer.training.optimisers import Optimisers
 from glassformer.training.plot import save_png, terminal_plot
 from glassformer.training.recipe import Recipe
-
-EVALUATION_TOKENS = 131_072  # of the validation text, while training; the end result is measured on all of it
-SAMPLE_TOKENS = 60
+from glassformer.training.start import start_from
+from glassformer.training.tasks import Task
 
 
 class Sitting:
     """What `train_loop` works on and the services it uses."""
 
-    def __init__(self, recipe: Recipe, material: Material, folder: Path, device: torch.device, screen: Screen) -> None:
-        self.recipe, self.material, self.folder, self.screen = recipe, material, folder, screen
+    def __init__(self, recipe: Recipe, task: Task, folder: Path, device: torch.device, screen: Screen) -> None:
+        self.recipe, self.task, self.folder, self.screen = recipe, task, folder, screen
         self.model = build_model(recipe.model, recipe.seed).to(device)
-        self.optimisers = Optimisers(self.model, recipe.optimiser)
-        self.average = clone(self.model) if recipe.optimiser.ema is not None else None
         self.log = Log(folder / "log.jsonl")
         self.checkpoints = Checkpoints(folder / "checkpoints", recipe.loop.keep)
-        self.identity = hashlib.sha256((material.fingerprint + recipe.yaml()).encode()).hexdigest()
-        self.inputs, self.targets = evaluation_windows(material.validation, recipe.model.max_len)
-        self.scores: dict[int, Score] = {}  # by step, of the whole validation text
+        self.identity = hashlib.sha256((task.fingerprint + recipe.yaml()).encode()).hexdigest()
+        if recipe.start_from is not None and not self.checkpoints.found():
+            start_from(self.model, Path(recipe.start_from), screen.note)
+        self.optimisers = Optimisers(self.model, recipe.optimiser)
+        self.average = clone(self.model) if recipe.optimiser.ema is not None else None
+        self.scores: dict[int, Score] = {}  # by step, of all that was held back
         self.state = self.resume()
         screen.note(
             f"training {count_parameters(self.model):,} parameters for {recipe.loop.steps:,} steps of "
-            f"{self.tokens_per_step:,} tokens on {device.type}, into {folder}"
+            f"{self.amount} on {device.type}, into {folder}"
         )
 
     @property
-    def tokens_per_step(self) -> int:
-        """Tokens predicted in one step."""
-        return self.recipe.loop.batch_size * self.recipe.model.max_len
+    def amount(self) -> str:
+        """How much one step works on."""
+        loop = self.recipe.loop
+        if loop.batch_tokens is not None:
+            return f"up to {loop.batch_tokens:,} tokens"
+        return f"{(loop.batch_size or 0) * self.recipe.model.max_len:,} tokens"
 
     def resume(self) -> State:
         """The state of the newest sound checkpoint, put in place, or that of a new run."""
@@ -70,7 +69,7 @@ class Sitting:
         """Train to the end, and leave `best`, `final` and the plot. Returns the score of the final model."""
         with stop_signals() as stop_requested, torch.random.fork_rng(devices=[]):
             services = Services(
-                evaluate=self.evaluate_some,
+                evaluate=lambda: self.evaluate(whole=False),
                 sample=self.sample,
                 save_checkpoint=self.save_checkpoint,
                 save_best=self.save_best,
@@ -78,48 +77,30 @@ class Sitting:
                 log=self.log,
                 screen=self.screen,
             )
-            windows = TokenWindows(self.material.train, self.recipe.model.max_len, self.recipe.seed)
             forward = compiled(self.model, self.recipe.loop.compile, self.screen.note)
             try:
                 train_loop(
-                    self.model, forward, self.optimisers, windows, self.recipe, self.state, self.average, services
+                    self.model, forward, self.optimisers, self.task, self.recipe, self.state, self.average, services
                 )
             finally:
                 self.screen.end()
-        score = self.scores.get(self.state.step) or self.evaluate_whole()
+        score = self.scores.get(self.state.step) or self.evaluate(whole=True)
         self.save("final", score)
         self.conclude(score)
         return score
 
-    def evaluate_some(self) -> Score:
-        """The score over evenly spaced windows, or over all where they are few."""
-        wanted = max(1, EVALUATION_TOKENS // self.inputs.shape[1])
-        if len(self.inputs) <= wanted:
-            return self.evaluate_whole()
-        return self.evaluate(np.linspace(0, len(self.inputs) - 1, wanted).astype(int))
-
-    def evaluate_whole(self) -> Score:
-        """The score over the whole validation text."""
-        score = self.scores[self.state.step] = self.evaluate(np.arange(len(self.inputs)))
+    def evaluate(self, *, whole: bool) -> Score:
+        """The score on what was held back, with averaged weights where the recipe asks for them."""
+        with averaged(self.model, self.average):
+            score = self.task.evaluate(self.model, whole=whole)
+        if whole or self.task.measures_all:
+            self.scores[self.state.step] = score
         return score
 
-    def evaluate(self, rows: np.ndarray) -> Score:
-        """The score over some of the windows, with averaged weights where the recipe asks for them."""
-        share = (self.targets[rows] != IGNORED).sum() / (self.targets != IGNORED).sum()
-        n_bytes = round(self.material.validation_bytes * share)
-        with averaged(self.model, self.average):
-            return evaluate(self.model, self.inputs[rows], self.targets[rows], n_bytes)
-
     def sample(self) -> str:
-        """A short completion, also kept in the run's `samples`."""
-        prompt = self.recipe.loop.sample_prompt
-        if prompt is None:
-            beginning = self.material.validation[: max(1, min(16, self.recipe.model.max_len // 4))]
-            prompt = self.material.tokenizer.decode(beginning.tolist())
-        generation = Generation(max_new_tokens=SAMPLE_TOKENS, sampling=Sampling(temperature=0.8), seed=self.recipe.seed)
+        """Something the model says, also kept in the run's `samples`."""
         with averaged(self.model, self.average):
-            written = generate_text(self.model, self.material.tokenizer, [prompt], generation=generation)
-        text = prompt + written[0].text
+            text = self.task.sample(self.model)
         with self.disk_permitting("sample"), whole_file(self.sample_file) as path:
             path.write_text(text, encoding="utf-8")
         return text
@@ -155,18 +136,19 @@ class Sitting:
             save_model(
                 self.folder / name,
                 self.model,
-                self.material.tokenizer,
-                generation={"temperature": 0.8, "do_sample": True},
+                self.task.vocabularies.target,
+                source_tokenizer=self.task.source_tokenizer,
+                generation=self.task.generation,
                 card=self.results(score),
                 title=self.folder.name,
             )
 
     def results(self, score: Score) -> str:
         """The paragraph of a model card that tells how the model came about and what it reached."""
+        begun = "from scratch" if self.recipe.start_from is None else f"from {self.recipe.start_from}"
         return (
-            f"Trained from scratch for {self.state.step:,} steps of {self.tokens_per_step:,} tokens on "
-            f"{', '.join(self.recipe.data.sources)}.\n\nValidation loss {score.loss:.4f} nats per token (perplexity "
-            f"{score.perplexity:.2f}, {score.bits_per_byte:.3f} bits per byte) over {score.n_tokens:,} tokens."
+            f"Trained {begun} for {self.state.step:,} steps of {self.amount} on "
+            f"{', '.join(self.recipe.data.sources)}.\n\nV{in_words(score)[1:]}."
         )
 
     def conclude(self, score: Score) -> None:
@@ -174,9 +156,13 @@ class Sitting:
         rows = self.log.rows()
         save_png(rows, self.folder / "plots" / "loss.png", self.folder.name)
         self.screen.note(terminal_plot(rows))
-        self.screen.note(
-            f"done in {self.state.seconds:.0f} s: validation loss {score.loss:.4f}, perplexity {score.perplexity:.2f}, "
-            f"{score.bits_per_byte:.3f} bits per byte over {score.n_tokens:,} tokens"
-        )
+        self.screen.note(f"done in {self.state.seconds:.0f} s: {in_words(score)}")
         if self.state.worse:
             self.screen.note(f"the best model is that of step {self.state.best_step:,}: {self.folder / 'best'}")
+
+
+def in_words(score: Score) -> str:
+    """A score as a clause: loss, what follows from it, and the task's own numbers."""
+    bits = f", {score.bits_per_byte:.3f} bits per byte" if score.n_bytes else ""
+    more = "".join(f", {name} {value:.3f}" for name, value in score.metrics.items())
+    return f"validation loss {score.loss:.4f}, perplexity {score.perplexity:.2f}{bits}{more} over {score.n_tokens:,} targets"
