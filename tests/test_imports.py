@@ -64,4 +64,4 @@ def test_every_public_name_is_there():
 def test_train_is_the_function_and_not_a_room():
     importlib.import_module("glassformer.training")
     assert callable(glassformer.train)
-    assert glassformer.train.__module__ == "glassformer.pipeline"
+    assert glassformer.train.__module__.startswith("glassformer.pipeline")

@@ -10,8 +10,9 @@ from glassformer.errors import CheckpointError, ConfigError, DataError
 from glassformer.pipeline import SAMPLING, Pipeline, load, train
 from glassformer.training import Silence
 from running import SENTENCES, quick_settings, swift, trained
+from runs import TASKS, runs
 
-__all__ = ["swift", "trained"]
+__all__ = ["runs", "swift", "trained"]
 
 pytestmark = pytest.mark.usefixtures("swift")
 
@@ -134,3 +135,115 @@ def test_a_run_folder_stands_for_its_best_model_or_else_its_last(trained, tmp_pa
     for path in (trained / name).iterdir():
         (run / name / path.name).write_bytes(path.read_bytes())
     assert load(run).generate("The", max_new_tokens=2, seed=0) is not None
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_every_shape_opens_saves_and_says_what_it_was_made_for(runs, kind, tmp_path):
+    pipe = load(runs(kind))
+    assert pipe.task == TASKS[kind]
+    assert "d_model 16" in str(pipe.describe())
+    pipe.save(tmp_path / "copy")
+    again = load(tmp_path / "copy")
+    assert all(torch.equal(value, again.model.state_dict()[name]) for name, value in pipe.model.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", ["text", "translate", "separator", "classify", "several", "tag", "embed"])
+def test_evaluating_what_was_held_back_gives_what_training_said(runs, kind):
+    pipe = load(runs(kind) / "final")
+    said, file = runs.scores[kind], runs.file(kind)
+    settings = {"num_beams": 1, "max_new_tokens": pipe.model.config.max_len} if TASKS[kind] == "translate" else {}
+    found = {metric.name: metric.value for metric in pipe.evaluate(file, **settings).metrics}
+    if "perplexity" in found:
+        assert found["perplexity"] == pytest.approx(said.perplexity, rel=1e-5)
+        assert found["bits per byte"] == pytest.approx(said.bits_per_byte, rel=1e-5)
+    same = {"accuracy": "accuracy", "bleu": "BLEU", "recall@1": "recall@1"}
+    assert said.metrics.keys() <= same.keys()
+    for name, value in said.metrics.items():
+        assert found[same[name]] == pytest.approx(value, abs=1e-9)
+
+
+def test_a_vocabulary_for_each_side_is_saved_and_used(runs, tmp_path):
+    wishes = {**runs.wishes("translate"), "tokenizer": {"shared": False, "kind": "words"}, "loop": quick_loop(3)}
+    data = wishes.pop("data")
+    pipe = train(data["sources"], tmp_path / "run", **wishes)
+    assert pipe.source_tokenizer is not None
+    assert pipe.reader is pipe.source_tokenizer
+    pipe.save(tmp_path / "copy")
+    again = load(tmp_path / "copy")
+    assert again.translate("the cat", num_beams=2, max_new_tokens=5) == pipe.translate(
+        "the cat", num_beams=2, max_new_tokens=5
+    )
+    assert "vocabulary" in str(again.describe())
+
+
+def quick_loop(steps: int) -> dict[str, object]:
+    return {"steps": steps, "batch_tokens": 200, "threads": 1}
+
+
+def test_asking_many_is_asking_each(runs):
+    texts = ["the cat sat", "a dog", "song of rain on the mat"]
+    pipe = load(runs("translate"))
+    settings = {"num_beams": 3, "max_new_tokens": 9}
+    many = [one.text for one in pipe.translate_many(texts, **settings)]
+    assert many == [pipe.translate(text, **settings) for text in texts]
+    labels = load(runs("classify"))
+    assert [one.labels for one in labels.classify_many(texts)] == [labels.classify(text).labels for text in texts]
+    tags = load(runs("tag"))
+    assert [one.tags for one in tags.classify_many(texts)] == [tags.classify(text).tags for text in texts]
+    fills = load(runs("fill"))
+    masked = [f"{text[:4]}<|mask|>" for text in texts]
+    assert [one.filled for one in fills.fill_many(masked)] == [fills.fill(text).filled for text in masked]
+    vectors = load(runs("embed")).embed(texts)
+    assert vectors.shape == (3, 16)
+
+
+ASK = {
+    "generate": lambda pipe: pipe.generate("the cat"),
+    "stream": lambda pipe: list(pipe.stream("the cat")),
+    "translate": lambda pipe: pipe.translate("the cat"),
+    "classify": lambda pipe: pipe.classify("the cat"),
+    "embed": lambda pipe: pipe.embed(["the cat"]),
+    "fill": lambda pipe: pipe.fill("the <|mask|>"),
+}
+SERVE = {"text": {"generate", "stream"}, "separator": {"generate", "stream", "translate"}, "tag": {"classify"}}
+
+
+@pytest.mark.parametrize("kind", ["text", "separator", "translate", "classify", "tag", "embed", "fill"])
+def test_a_model_is_asked_for_what_it_was_made_for_alone(runs, kind):
+    pipe = load(runs(kind))
+    for verb, ask in ASK.items():
+        if verb in SERVE.get(kind, {kind}):
+            ask(pipe)
+        else:
+            with pytest.raises(
+                ConfigError, match=r"^this model .* \(ask it with `glassformer [a-z]+`\); `glassformer "
+            ):
+                ask(pipe)
+
+
+def test_the_search_takes_the_defaults_of_the_folder_until_something_else_is_asked(runs):
+    pipe = load(runs("translate"))
+    assert pipe.beam({}).num_beams == pipe.generation["num_beams"] == 5
+    assert pipe.beam({"num_beams": 2, "length_penalty": 0.5}).num_beams == 2
+    with pytest.raises(ConfigError, match="unknown key 'num_beam' "):
+        pipe.translate("the cat", num_beam=1)
+    with pytest.raises(ConfigError, match="n_best=3 is more than num_beams=2 can hold"):
+        pipe.translate("the cat", num_beams=2, n_best=3)
+
+
+def test_every_token_of_a_text_is_judged_and_lies_in_its_piece(runs, tmp_path):
+    text = "the cät sang ☃ of rain.\n" * 150  # what the tokenizer never saw is unknown to it, and counts as one token
+    (tmp_path / "long.txt").write_text(text, encoding="utf-8")
+    for kind, n_judged in (("text", len(text) - 1), ("fill", len(text))):
+        found = load(runs(kind)).evaluate(tmp_path / "long.txt")
+        assert sum(row["tokens"] for row in found.examples) == n_judged
+        assert "".join(row["text"] for row in found.examples).replace("\ufffd", "") in text
+        assert len(found.examples) == -(-len(text.encode()) // 1000)
+
+
+def test_several_documents_are_judged_with_their_ends(runs, tmp_path):
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(f"the cat sat on {name}\n")
+    found = load(runs("text")).evaluate([tmp_path / "a.txt", tmp_path / "b.txt"])
+    assert [row["where"] for row in found.examples] == [str(tmp_path / "a.txt"), str(tmp_path / "b.txt")]
+    assert [row["tokens"] for row in found.examples] == [21, 22]  # the first token of all is not predicted

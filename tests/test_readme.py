@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import shlex
 import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.main import get_command
 
 from glassformer.cli.app import app
@@ -19,6 +21,7 @@ __all__ = ["command", "swift"]
 pytestmark = pytest.mark.usefixtures("swift")
 
 ROOT = Path(__file__).parents[1]
+OF_ROWS = (*QUICK[:6], *QUICK[10:], "--batch-tokens", "200")  # rows are as long as they are
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 
@@ -34,11 +37,24 @@ def commands(text: str) -> list[list[str]]:
     return [words[1:] for words in lines]
 
 
+def pairs(n_rows: int) -> list[tuple[str, str]]:
+    """Sentences and what could be their translations."""
+    return [(f"Where is the {what}, number {n}?", f"¿Dónde está {what} {n}?") for n in range(n_rows) for what in "ab"]
+
+
+def table(rows: list[tuple[str, str]]) -> str:
+    return "".join(f"{first}\t{second}\n" for first, second in rows)
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A working folder with what the README speaks of."""
     (tmp_path / "my.txt").write_text(SENTENCES * 60 + "Once upon a time newest oldest creative\n" * 9)
     (tmp_path / "questions.txt").write_text("The cat\nA dog\n")
+    (tmp_path / "pairs.tsv").write_text(table(pairs(30)), encoding="utf-8")
+    (tmp_path / "reviews.tsv").write_text(
+        table([(f"a film to remember, number {n}", "good" if n % 2 else "bad") for n in range(40)])
+    )
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -47,7 +63,7 @@ def folder(tmp_path, monkeypatch):
 def in_small(arguments: list[str]) -> list[str]:
     """The same command with a smaller model and fewer steps."""
     if arguments[0] == "train" and "--print-config" not in arguments:
-        return [*arguments, *QUICK]
+        return [*arguments, *(OF_ROWS if arguments[1].endswith(".tsv") else QUICK)]
     if arguments[0] == "tokenizer" and "--vocab-size" in arguments:
         return [*arguments, "--vocab-size", "270"]
     return arguments
@@ -69,11 +85,42 @@ def test_the_python_of_the_readme_runs(command, folder, capsys):
     assert "torch.Size([1, 2, 16, 16])" in capsys.readouterr().out
 
 
+def write_data(name: str, task: str) -> None:
+    """What a recipe wants to find under this name, in small."""
+    path, n_rows = Path(name), 40 if "train" in name else 20
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if task in ("text", "fill"):
+        file = path if path.suffix else path / "one.txt"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(SENTENCES * 60)
+    elif task == "classify":
+        path.write_text(table([(f"a {'warm' if n % 2 else 'cold'} film, {n}", str(n % 2)) for n in range(n_rows)]))
+    else:
+        rows, side = pairs(n_rows), {".de": 0, ".en": 1}.get(Path(path.stem).suffix)
+        content = table(rows) if side is None else "".join(f"{row[side]}\n" for row in rows)
+        path.write_bytes(gzip.compress(content.encode()))
+
+
+def train_in_small(command, path: Path) -> str:
+    """Train a recipe, and before it the one it starts from. Returns the run folder."""
+    recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if "start_from" in recipe:
+        train_in_small(command, path.with_name(f"{Path(recipe['start_from']).name}.yaml"))
+    task, data = recipe.get("task", "text"), recipe["data"]
+    for names in (data["sources"], data.get("validation", [])):
+        for name in [names] if isinstance(names, str) else names:
+            write_data(name, task)
+    size = ("--vocab-size", 270) if (recipe.get("tokenizer") or {}).get("vocab_size") else ()
+    flags = QUICK if task in ("text", "fill") else OF_ROWS
+    done = command("train", path, *flags, *size, "--out-dir", f"runs/{path.stem}")
+    assert done.code == 0, done.err
+    return f"runs/{path.stem}"
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_trains(command, folder, path):
-    done = command("train", path, "--set", "data.sources=my.txt", *QUICK, "--out-dir", "runs/recipe")
-    assert done.code == 0, done.err
-    assert Recipe.read(folder / "runs" / "recipe" / "recipe.yaml").loop.steps == 6
+    run = train_in_small(command, path)
+    assert Recipe.read(folder / run / "recipe.yaml").loop.steps == 6
 
 
 def test_the_commands_of_the_demo_are_commands():

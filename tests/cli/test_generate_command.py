@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from glassformer.pipeline import load
+
 MORE = ("--max-new-tokens", 30)
 
 
@@ -62,6 +64,28 @@ def test_without_a_prompt_a_document_begins(command, trained):
     done = command("generate", trained, *MORE)
     assert done.code == 0
     assert done.out.strip()
+
+
+@pytest.mark.parametrize(
+    ("flags", "settings"),
+    [
+        (("--num-beams", 3), {"num_beams": 3}),
+        (("--beam-size", 2, "--length-penalty", 0.5), {"num_beams": 2, "length_penalty": 0.5}),
+        (("--num-beams", 2, "--early-stopping", "likely"), {"num_beams": 2, "early_stopping": "likely"}),
+        (("--greedy", "--no-repeat-ngram-size", 2), {"temperature": 0, "no_repeat_ngram_size": 2}),
+        (("--greedy", "--min-new-tokens", 9), {"temperature": 0, "min_new_tokens": 9}),
+    ],
+)
+def test_texts_are_searched_for_with_beams_and_rules(command, trained, flags, settings):
+    done = command("generate", trained, "-p", "The", "--max-new-tokens", 12, *flags)
+    assert done.out == "The" + load(trained).generate("The", max_new_tokens=12, **settings) + "\n"
+
+
+def test_the_best_texts_of_a_search_are_printed_like_samples(command, trained):
+    settings = {"max_new_tokens": 9, "num_beams": 3, "n_best": 2}
+    done = command("generate", trained, "-p", "The", "--max-new-tokens", 9, "--num-beams", 3, "--n-best", 2)
+    wanted = [f"The{one.text}\n" for one in load(trained).generate_many(["The"], **settings)]
+    assert done.out.split("-" * 40 + "\n") == wanted
 
 
 def test_a_file_of_prompts_is_answered_as_json_lines(command, trained, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import shlex
 
 import pytest
 import yaml
@@ -14,6 +15,8 @@ from glassformer.cli.train import name_of
 from glassformer.training import Recipe
 from glassformer.training.recipe import keys
 from running import QUICK, SENTENCES
+
+OF_ROWS = (*QUICK[:6], *QUICK[10:])  # rows are as long as they are, and a batch of them is told in tokens
 
 pytestmark = pytest.mark.usefixtures("swift")
 
@@ -58,6 +61,7 @@ def wished(command, monkeypatch):
         (("--grad-clip", "--max-grad-norm"), "optimiser.grad_clip", 0.5),
         (("--eval-every", "--eval-interval"), "loop.eval_every", 4),
         (("--keep", "--save-total-limit"), "loop.keep", 1),
+        (("--batch-tokens", "--max-tokens", "--batch_tokens"), "loop.batch_tokens", 512),
     ],
 )
 def test_every_name_of_a_flag_sets_its_key(wished, flags, key, value):
@@ -88,6 +92,59 @@ def test_every_flag_of_a_recipe_sets_a_key_that_recipes_have(wished):
         flat |= {key for key, part in wishes.items() if not isinstance(part, dict)}
         assert len(flat) == 1, name
         assert flat <= known, name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (("--task", "fill"), {"task": "fill"}),
+        (("--start-from", "runs/a"), {"start_from": "runs/a"}),
+        (("--init-from", "runs/a"), {"start_from": "runs/a"}),
+    ],
+)
+def test_what_a_run_is_for_and_where_it_begins_are_flags(wished, arguments, wanted):
+    assert wished("words.txt", *arguments)[0] == {"data": {"sources": ["words.txt"]}, **wanted}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "source"),
+    [
+        (("--demo",), "demo:python-docs"),
+        (("--demo", "python-docs"), "demo:python-docs"),
+        (("--demo", "translate"), "demo:translate"),
+        (("--demo", "--minutes", 2), "demo:python-docs"),
+        (("--demo", "translate", "--minutes", 2), "demo:translate"),
+    ],
+)
+def test_what_is_built_in_is_trained_on_by_name(wished, arguments, source):
+    assert wished(*arguments)[0] == {"data": {"sources": [source]}}
+
+
+def test_a_name_that_is_not_built_in_is_one_sentence(command):
+    done = command("train", "--demo", "translat")
+    assert done.code == 2
+    assert done.sentence == "--demo translat: nothing built in has this name (did you mean 'translate'?)"
+
+
+@pytest.mark.parametrize(
+    ("kind", "verb"),
+    [("translate", "translate"), ("classify", "classify"), ("tag", "classify"), ("embed", "embed"), ("fill", "fill")],
+)
+def test_the_commands_that_come_next_are_those_of_the_task(command, runs, tmp_path, kind, verb):
+    flags = (*QUICK, "--max-len", 64) if kind == "fill" else OF_ROWS
+    done = command("train", runs.file(kind), *flags, "--task", kind, "-o", tmp_path / "run")
+    assert done.code == 0, done.err
+    first, *others = (shlex.split(line) for line in done.out.splitlines())
+    assert first[:3] == ["glassformer", verb, str(tmp_path / "run")]
+    for words in (first, *others):
+        assert command(*words[1:]).code == 0, words
+
+
+def test_the_files_decide_on_the_task_where_nobody_does(command, runs, tmp_path):
+    for kind in ("translate", "classify", "tag"):
+        done = command("train", runs.file(kind), *OF_ROWS, "-o", tmp_path / kind)
+        assert done.code == 0, done.err
+        assert Recipe.read(tmp_path / kind / "recipe.yaml").task == kind
 
 
 def test_a_tokenizer_is_a_kind_or_a_place(wished, tmp_path, monkeypatch):

@@ -14,8 +14,8 @@ from glassformer import __version__
 from glassformer.cli.app import VERBS
 from glassformer.errors import CheckpointError, ConfigError, DataError, GlassformerError, Interrupted
 
-TOKENIZER_VERBS = ("train", "encode", "decode", "inspect")
-EVERY = [(name,) for name in VERBS] + [("tokenizer",)] + [("tokenizer", name) for name in TOKENIZER_VERBS]
+GROUPS = {"tokenizer": ("train", "encode", "decode", "inspect"), "data": ("check", "show")}
+EVERY = [(name,) for name in (*VERBS, *GROUPS)] + [(group, name) for group, names in GROUPS.items() for name in names]
 
 
 @pytest.mark.parametrize("verb", EVERY, ids=" ".join)
@@ -30,7 +30,7 @@ def test_every_verb_has_help(command, verb, flag):
 def test_the_command_without_anything_is_its_help(command):
     assert command().out == command("--help").out
     assert command().code == 0
-    for name in (*VERBS, "tokenizer"):
+    for name in (*VERBS, *GROUPS):
         assert f"\n  {name} " in command("--help").out
 
 
@@ -55,6 +55,9 @@ def test_an_unknown_flag_is_wrong_usage_in_one_sentence(command, verb):
         (("tokenizer",), "missing command"),
         (("tokenizer", "nope"), "no such command 'nope'"),
         (("generate",), "missing argument 'RUN'"),
+        (("translate",), "missing argument 'RUN'"),
+        (("evaluate", "run"), "missing argument 'FILES'"),
+        (("data", "show"), "missing argument 'RECIPE'"),
         (("generate", "run", "-n", "0"), "invalid value for '--num-samples' / '-n'"),
         (("generate", "run", "--max-new-tokens", "-1"), "invalid value for '--max-new-tokens'"),
         (("train", "a.txt", "--steps", "many"), "invalid value for '--steps'"),

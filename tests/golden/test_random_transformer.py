@@ -1,7 +1,7 @@
 """The numbers of a transformer worked out by hand: two words, four channels, two heads of three, to the printed digits.
 
 Source: "The Random Transformer", https://osanseviero.github.io/hackerllama/blog/posts/random_transformer/, with the
-matrices of its code cells.
+matrices of its code cells. Its decoder half is in test_random_decoder.py.
 """
 
 from __future__ import annotations
@@ -205,36 +205,3 @@ def test_residuals_and_norms_cure_it(place, seed):
         assert_close(x.std(-1, correction=0), torch.ones(1, 2, dtype=torch.float64), atol=1e-4, rtol=0)
     else:
         assert x.abs().max() < 500  # grows with the number of blocks, not by a factor in each
-
-
-def test_the_start_token_and_a_memory_of_the_encoder():
-    """Cross-attention's arithmetic: queries from one sequence, keys and values from another, one row for each query."""
-    start = exact([[1, 0, 0, 0]]) + sinusoids(torch.arange(1), 4).double()
-    assert_close(start, exact([[1, 1, 0, 1]]))
-    memory = exact([[-1.5, 1.0, -0.8, 1.5], [1.0, -1.0, -0.5, 1.0]])
-    q, k, v = (start @ exact(WQ[0]), memory @ exact(WK[0]), memory @ exact(WV[0]))
-    mask = torch.ones(1, 1, 1, 2, dtype=torch.bool)
-    z = ops.attend_slowly(q[None, None], k[None, None], v[None, None], mask, 1 / math.sqrt(3))
-    weights = ((q @ k.T) / math.sqrt(3)).exp()
-    assert_close(z[0, 0], weights / weights.sum() @ v)
-
-
-def test_the_most_likely_of_the_printed_probabilities_is_hola():
-    words = ["hello", "mundo", "world", "how", "?", "EOS", "SOS", "a", "hola", "c"]
-    printed = exact(
-        [
-            0.01602618,
-            0.06261303,
-            0.38162024,
-            0.03087794,
-            0.0102383,
-            0.00446011,
-            0.01777314,
-            0.00068275,
-            0.46780959,
-            0.00789871,
-        ]
-    )
-    probabilities = ops.softmax(printed.log())
-    assert_close(probabilities, printed, atol=1e-8, rtol=0)
-    assert words[int(probabilities.argmax())] == "hola"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import warnings
+from typing import Any
 
 from glassformer.errors import FAILED, USAGE, GlassformerError
 
@@ -14,11 +16,8 @@ STOPPED = 128 + 2  # what shells report of a program that Ctrl-C has ended
 def main() -> None:
     """Run the command of ``sys.argv`` and leave with its exit code; a user's mistake is one sentence, not a traceback."""
     from typer import Abort, Exit
-    from typer.main import get_command
 
-    from glassformer.cli.app import app
-
-    command = get_command(app)
+    command = parser()
     warnings.showwarning = lambda message, *_: print(f"glassformer: {message}", file=sys.stderr)
     try:
         with command.make_context("glassformer", sys.argv[1:] or ["--help"]) as context:
@@ -38,6 +37,16 @@ def main() -> None:
         if is_out_of_memory(error):
             leave("there is not enough memory; choose a smaller --batch-size, --max-len or model, or more --grad-accum")
         raise
+
+
+@functools.cache
+def parser() -> Any:
+    """What takes a command line apart. To make it costs a tenth of a second, for every flag of every verb is looked at."""
+    from typer.main import get_command
+
+    from glassformer.cli.app import app
+
+    return get_command(app)
 
 
 def is_usage(error: Exception) -> bool:

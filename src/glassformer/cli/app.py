@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import typer
 
-from glassformer.cli import explain, generate, info, tokenizer, tokens, train
+from glassformer.cli import (
+    classify,
+    data,
+    embed,
+    evaluate,
+    explain,
+    fill,
+    generate,
+    info,
+    tokenizer,
+    tokens,
+    train,
+    translate,
+)
 
 
 def with_dashes(name: str) -> str:
@@ -41,6 +54,11 @@ def options(
 VERBS = {
     "train": train.train,
     "generate": generate.generate,
+    "translate": translate.translate,
+    "classify": classify.classify,
+    "embed": embed.embed,
+    "fill": fill.fill,
+    "evaluate": evaluate.evaluate,
     "explain": explain.explain,
     "info": info.info,
     "tokens": tokens.tokens,
@@ -49,3 +67,4 @@ VERBS = {
 for name, verb in VERBS.items():
     app.command(name)(verb)
 app.add_typer(tokenizer.app, name="tokenizer")
+app.add_typer(data.app, name="data")

@@ -9,6 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
+from glassformer.cli.flags import (
+    EarlyStopping,
+    LengthPenalty,
+    MinNewTokens,
+    NBest,
+    NoRepeatNgramSize,
+    NumBeams,
+    given,
+)
 from glassformer.cli.standard_input import is_piped, read_standard_input
 
 if TYPE_CHECKING:
@@ -51,6 +60,12 @@ def generate(
         float | None, Option("--frequency-penalty", help="Subtracted for each time a token was seen.")
     ] = None,
     stop: Annotated[list[str] | None, Option("--stop", help="Stop before this text; may be repeated.")] = None,
+    num_beams: NumBeams = None,
+    length_penalty: LengthPenalty = None,
+    no_repeat_ngram_size: NoRepeatNgramSize = None,
+    min_new_tokens: MinNewTokens = None,
+    early_stopping: EarlyStopping = None,
+    n_best: NBest = None,
     seed: Annotated[int, Option("--seed", help="The same seed gives the same text.")] = 0,
     num_samples: Annotated[int, Option("--num-samples", "-n", min=1, help="Completions of each prompt.")] = 1,
     stream: Annotated[bool, Option("--stream/--no-stream", help="Print while generating.")] = True,
@@ -62,16 +77,21 @@ def generate(
 
     if prompt is not None and prompts is not None:
         raise ConfigError("--prompt and --prompts exclude each other")
-    given = {
-        "temperature": 0.0 if greedy else temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "min_p": min_p,
-        "repetition_penalty": repetition_penalty,
-        "presence_penalty": presence_penalty,
-        "frequency_penalty": frequency_penalty,
-    }
-    settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    settings = given(
+        temperature=0.0 if greedy else temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        presence_penalty=presence_penalty,
+        frequency_penalty=frequency_penalty,
+        num_beams=num_beams,
+        length_penalty=length_penalty,
+        no_repeat_ngram_size=no_repeat_ngram_size,
+        min_new_tokens=min_new_tokens,
+        early_stopping=early_stopping,
+        n_best=n_best,
+    )
     settings |= {"max_new_tokens": max_new_tokens, "stop": tuple(stop or ()), "seed": seed, "num_samples": num_samples}
     pipe = load(run, device=device)
     for note in pipe.notes:
@@ -80,7 +100,7 @@ def generate(
         answer_file(pipe, prompts, settings)
         return
     text = read_standard_input() if prompt == "-" or (prompt is None and is_piped()) else prompt or ""
-    if stream and num_samples == 1:
+    if stream and num_samples == 1 and n_best in (None, 1):
         write_stream(pipe, text, settings)
         return
     completions = pipe.generate_many([text], **settings)

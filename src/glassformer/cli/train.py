@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
+from glassformer.cli.flags import Encoding, LabelKey, LabelSeparator, SourceKey, TargetKey
+
 # Flags by the recipe key that they set. What has no flag is set by --set KEY=VALUE.
 
 
@@ -23,7 +25,19 @@ def train(
     out_dir: Annotated[
         Path | None, Option("--out-dir", "-o", "--save-dir", help="Run folder. [default: runs/NAME]")
     ] = None,
-    demo: Annotated[bool, Option("--demo", help="Train on the English documentation that ships with Python.")] = False,
+    demo: Annotated[
+        bool,
+        Option(
+            "--demo",
+            help="Train on what is built in: English documentation of Python, or with `--demo translate` pairs.",
+        ),
+    ] = False,
+    task: Annotated[
+        str | None, Option("--task", help="text, translate, classify, tag, fill or embed. [default: by the files]")
+    ] = None,
+    start_from: Annotated[
+        str | None, Option("--start-from", "--init-from", help="Begin with the weights of this run or model folder.")
+    ] = None,
     config: Annotated[Path | None, Option("--config", "-c", help="Recipe to begin with (YAML); flags win.")] = None,
     assignments: Annotated[list[str] | None, Option("--set", help="Any recipe key: --set optimiser.lr=0.02")] = None,
     print_config: Annotated[
@@ -36,11 +50,18 @@ def train(
         int | None, Option("--steps", "--max-steps", "--max-iters", "--iters", help="Training steps.")
     ] = None,
     batch_size: Annotated[int | None, Option("--batch-size", help="Windows in a step.")] = None,
+    batch_tokens: Annotated[
+        int | None,
+        Option("--batch-tokens", "--max-tokens", help="The same for rows of data: tokens, padding included."),
+    ] = None,
     grad_accum: Annotated[
         int | None, Option("--grad-accum", "--gradient-accumulation-steps", help="Portions that a step is computed in.")
     ] = None,
     preset: Annotated[
-        str | None, Option("--preset", help="modern, fastest, tiny, small, gpt2, llama, vaswani-decoder.")
+        str | None,
+        Option(
+            "--preset", help="modern, fastest, tiny, small, gpt2, llama, vaswani-base, small-seq2seq, bert-tiny, ..."
+        ),
     ] = None,
     n_layers: Annotated[int | None, Option("--n-layers", "--layers", "--n-layer", help="Blocks.")] = None,
     d_model: Annotated[
@@ -101,23 +122,33 @@ def train(
         list[str] | None, Option("--val-data", help="Files to validate on, instead of a split.")
     ] = None,
     text_key: Annotated[str | None, Option("--text-key", help="Column or key that holds the text.")] = None,
-    encoding: Annotated[str | None, Option("--encoding", help="Encoding of the files, where it is not UTF-8.")] = None,
+    source_key: SourceKey = None,
+    target_key: TargetKey = None,
+    label_key: LabelKey = None,
+    label_separator: LabelSeparator = None,
+    encoding: Encoding = None,
     compile: Annotated[str | None, Option("--compile", help="auto, yes or no.")] = None,
     device: Annotated[str | None, Option("--device", help="auto, cpu, cuda or mps.")] = None,
     dtype: Annotated[str | None, Option("--dtype", help="auto, float32 or bfloat16.")] = None,
     threads: Annotated[int | None, Option("--threads", help="CPU threads.")] = None,
     seed: Annotated[int | None, Option("--seed", help="Seed of everything random.")] = None,
 ) -> None:
-    """Train a model from scratch on your own files.
+    """Train a model on your own files: on text, on pairs, on labelled texts or tagged sentences.
 
     Whatever you leave open is decided from the data and the machine, printed with its reason, and written to recipe.yaml.
     Run the same command again to go on after an interruption.
     """
     flags = {
+        "task": task,
+        "start_from": start_from,
         "preset": preset,
         "seed": seed,
         "data.validation": validation or None,
         "data.text_key": text_key,
+        "data.source_key": source_key,
+        "data.target_key": target_key,
+        "data.label_key": label_key,
+        "data.label_separator": label_separator,
         "data.encoding": encoding,
         **tokenizer_wish(tokenizer),
         "tokenizer.vocab_size": vocab_size,
@@ -143,6 +174,7 @@ def train(
         "optimiser.ema": ema,
         "loop.steps": steps,
         "loop.batch_size": batch_size,
+        "loop.batch_tokens": batch_tokens,
         "loop.grad_accum": grad_accum,
         "loop.eval_every": eval_every,
         "loop.sample_every": sample_every,
@@ -158,10 +190,10 @@ def train(
     from glassformer.config import parse_assignments, read_mapping, set_dotted
     from glassformer.errors import ConfigError
 
-    named = ["demo:python-docs"] if demo else list(sources or [])
+    named = built_in(sources or []) if demo else list(sources or [])
     recipes = [name for name in named if Path(name).suffix in (".yaml", ".yml")]
-    if (demo and sources) or (recipes and (config or len(named) > 1)):
-        raise ConfigError("name either files to train on, or one recipe, or --demo, not several of them")
+    if recipes and (config or len(named) > 1):
+        raise ConfigError(SEVERAL)
     if recipes:
         config, named = Path(recipes[0]), []
     wishes: dict[str, Any] = read_mapping(config) if config else {}
@@ -187,11 +219,27 @@ def run(wishes: dict[str, Any], out_dir: Path | None, minutes: float) -> None:
     if not sources:
         raise ConfigError("nothing to train on: name a file, a folder or -, or use --demo")
     folder = out_dir or Path("runs") / name_of(sources[0])
-    train_run(wishes, folder, minutes=minutes, screen=screen_for(sys.stderr))
-    place = shlex.quote(str(folder))
-    print(f"glassformer generate {place} -p 'Once upon a time'")
-    print(f"glassformer explain {place} 'Once upon a time'")
-    print(f"glassformer info {place}")
+    trained = train_run(wishes, folder, minutes=minutes, screen=screen_for(sys.stderr))
+    for line in trained.task.next_commands(shlex.quote(str(folder))):
+        print(line)
+
+
+def built_in(names: list[str]) -> list[str]:
+    """The source that ``--demo`` stands for, or that it stands for with one of these names. Raises ConfigError."""
+    from glassformer.data import BUILT_IN, BUILT_IN_PAIRS
+    from glassformer.errors import ConfigError, nearest
+
+    known = {**BUILT_IN, **BUILT_IN_PAIRS}
+    if not names:
+        return [f"demo:{next(iter(known))}"]
+    if len(names) > 1 or Path(names[0]).exists() or Path(names[0]).suffix:
+        raise ConfigError(SEVERAL)
+    if names[0] not in known:
+        raise ConfigError(f"--demo {names[0]}: nothing built in has this name{nearest(names[0], known)}")
+    return [f"demo:{names[0]}"]
+
+
+SEVERAL = "name either files to train on, or one recipe, or --demo, not several of them"
 
 
 def tokenizer_wish(asked: str | None) -> dict[str, Any]:

@@ -47,10 +47,10 @@ def fill(model: Any, tokenizer: Tokenizer, texts: Sequence[str], top: int = 5) -
     rows = rows_to_fill(model, tokenizer, texts)
     if top < 1:
         raise ConfigError(f"top={top} is out of range: expected 1 or more")
-    mask_id = tokenizer.special_tokens[MASK]
+    mask = mask_id(tokenizer)
     found: dict[int, Filled] = {}
     for number, logits in answers(model, rows):
-        places = [place for place, id in enumerate(rows[number]) if id == mask_id]
+        places = [place for place, id in enumerate(rows[number]) if id == mask]
         guesses = tuple(likeliest(tokenizer, logits[place], top) for place in places)
         ids = list(rows[number])
         for place, best in zip(places, guesses, strict=True):
@@ -65,8 +65,6 @@ def rows_to_fill(model: Any, tokenizer: Tokenizer, texts: Sequence[str]) -> list
     Raises ConfigError for a model that was not made for it, and for a text that is empty, has no mask or is too long.
     """
     refuse_unfit(model, tokenizer, "fill")
-    if MASK not in tokenizer.special_tokens:
-        raise ConfigError(f"the tokenizer of this model has no {MASK}; train one with `glassformer train --task fill`")
     rows = [masked_ids(tokenizer, text) for text in texts]
     refuse_unreadable(texts, rows, model.config.max_len)
     for text in texts:
@@ -80,12 +78,19 @@ def masked_ids(tokenizer: Tokenizer, text: str) -> list[int]:
 
     Where the space before a word belongs to the word's token, the space before a mask belongs to the token that is masked.
     """
-    mask_id, joins = tokenizer.special_tokens[MASK], joins_spaces(tokenizer)
+    mask, joins = mask_id(tokenizer), joins_spaces(tokenizer)
     *before, last = text.split(MASK)
     ids: list[int] = []
     for part in before:
-        ids += [*tokenizer.encode(part.removesuffix(" ") if joins else part), mask_id]
+        ids += [*tokenizer.encode(part.removesuffix(" ") if joins else part), mask]
     return ids + tokenizer.encode(last)
+
+
+def mask_id(tokenizer: Tokenizer) -> int:
+    """The id of the mask. Raises ConfigError for a tokenizer without one."""
+    if MASK not in tokenizer.special_tokens:
+        raise ConfigError(f"the tokenizer of this model has no {MASK}; train one with `glassformer train --task fill`")
+    return tokenizer.special_tokens[MASK]
 
 
 def joins_spaces(tokenizer: Tokenizer) -> bool:

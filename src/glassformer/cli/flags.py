@@ -1,0 +1,71 @@
+"""Arguments and flags that several verbs share, and the opening of the model that they ask."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Argument, Option
+
+if TYPE_CHECKING:
+    from glassformer.pipeline import Pipeline
+
+Run = Annotated[Path, Argument(help="Run folder or model folder.")]
+Texts = Annotated[list[str] | None, Argument(help="Texts; none, or -, reads standard input, one text a line.")]
+File = Annotated[
+    Path | None, Option("--file", "-f", "--input", help="File with one text a line, or JSONL; also .gz, .zst.")
+]
+TextKey = Annotated[
+    str | None, Option("--text-key", help="Key or column that holds the text. [default: text, source, sentence, ...]")
+]
+AsJson = Annotated[bool, Option("--json", help="Print JSON.")]
+Device = Annotated[str, Option("--device", help="cpu, cuda or mps.")]
+Threads = Annotated[int | None, Option("--threads", min=1, help="CPU threads.")]
+SourceKey = Annotated[str | None, Option("--source-key", help="Column or key that holds the source of a pair.")]
+TargetKey = Annotated[str | None, Option("--target-key", help="Column or key that holds the target of a pair.")]
+LabelKey = Annotated[str | None, Option("--label-key", help="Column or key that holds the label.")]
+LabelSeparator = Annotated[
+    str | None, Option("--label-separator", help="What separates several labels in one cell, such as a comma.")
+]
+Encoding = Annotated[str | None, Option("--encoding", help="Encoding of the files, where it is not UTF-8.")]
+NumBeams = Annotated[
+    int | None, Option("--num-beams", "--beam-size", "--beam", help="Texts that the search keeps at once.")
+]
+LengthPenalty = Annotated[
+    float | None, Option("--length-penalty", "--lenpen", help="Above 1 favours longer texts, below 1 shorter ones.")
+]
+NoRepeatNgramSize = Annotated[
+    int | None, Option("--no-repeat-ngram-size", help="No run of so many tokens twice; 0 allows all.")
+]
+MinNewTokens = Annotated[int | None, Option("--min-new-tokens", "--min-len", help="Fewest tokens of a text.")]
+EarlyStopping = Annotated[
+    str | None,
+    Option(
+        "--early-stopping",
+        help="When a search ends: exact (nothing better can come), likely, or first (as many finished as beams).",
+    ),
+]
+NBest = Annotated[int | None, Option("--n-best", "--nbest", help="Texts for each, best first.")]
+
+
+def opened(run: Path, device: str = "cpu", threads: int | None = None) -> Pipeline:
+    """The model of a folder, after saying on the error stream what is to be known about it."""
+    from glassformer.pipeline import load
+    from glassformer.training.machine import set_threads
+
+    set_threads(threads)
+    pipe = load(run, device=device)
+    tell(pipe.notes)
+    return pipe
+
+
+def given(**flags: Any) -> dict[str, Any]:
+    """The flags that were used, by the names of their settings."""
+    return {name: value for name, value in flags.items() if value is not None}
+
+
+def tell(notes: Any) -> None:
+    """Say things that are not the answer, each once, on the error stream."""
+    for note in dict.fromkeys(notes):
+        print(note, file=sys.stderr)

@@ -1,0 +1,203 @@
+"""The one object that holds a whole way, from text to text: network, tokenizers and generation defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glassformer.checkpoints import save_model
+from glassformer.config import set_dotted
+from glassformer.generate import (
+    Beam,
+    Filled,
+    Generation,
+    Labelling,
+    Tagging,
+    TextCompletion,
+    Translation,
+    classify,
+    embed,
+    fill,
+    generate_text,
+    stream_text,
+    tag,
+    translate,
+)
+from glassformer.generate.classify import rows_to_label, rows_to_tag
+from glassformer.generate.embed import rows_to_embed
+from glassformer.generate.fill import rows_to_fill
+from glassformer.generate.purpose import refuse_unfit, task_of
+from glassformer.generate.translate import source_ids
+from glassformer.lens import Description, Explanation, describe, explain
+from glassformer.models import Decoder, Model
+from glassformer.pipeline.evaluation import Evaluation, evaluate, read_examples
+from glassformer.tokenizers import Token, Tokenizer
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A model that can be asked: to generate, translate, classify, embed or fill, whichever it was made for.
+
+    `generation`: the defaults of the model folder, in the words of generation_config.json. `source_tokenizer`: that of an
+    encoder-decoder whose sources have a vocabulary of their own.
+    """
+
+    model: Model
+    tokenizer: Tokenizer
+    generation: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    source_tokenizer: Tokenizer | None = None
+
+    @property
+    def task(self) -> str:
+        """What the model was made for: "text", "translate", "fill", "classify", "tag" or "embed"."""
+        return task_of(self.model, self.tokenizer)
+
+    def generate(self, prompt: str = "", **settings: Any) -> str:
+        """What the model writes after `prompt`. Settings: those of `Generation`, and of `Sampling`, by name."""
+        return self.generate_many([prompt], **settings)[0].text
+
+    def generate_many(self, prompts: Iterable[str], **settings: Any) -> list[TextCompletion]:
+        """Completions of many prompts at once, `num_samples` of each, every one as it would be alone."""
+        return generate_text(self.decoder, self.tokenizer, list(prompts), generation=self.settings(settings))
+
+    def stream(
+        self, prompt: str = "", *, on_note: Callable[[str], None] | None = None, **settings: Any
+    ) -> Iterator[str]:
+        """The same text in pieces, as it becomes certain. `on_note` is told when the context is full."""
+        generation = self.settings(settings)
+        return stream_text(self.decoder, self.tokenizer, prompt, generation=generation, on_note=on_note)
+
+    def translate(self, text: str, **settings: Any) -> str:
+        """The best translation of `text`. Settings: those of `Beam` by name, and `prefix`, with which it begins."""
+        return self.translate_many([text], **settings)[0].text
+
+    def translate_many(
+        self, texts: Iterable[str], *, prefix: str = "", record: bool = False, **settings: Any
+    ) -> list[Translation]:
+        """Translations of many texts at once, every one as it would be alone. `record` keeps the tree of each search."""
+        refuse_unfit(self.model, self.tokenizer, "translate")
+        beam = self.beam(settings)
+        return translate(self.model, self.reader, self.tokenizer, list(texts), beam=beam, prefix=prefix, record=record)
+
+    def classify(self, text: str) -> Labelling | Tagging:
+        """The labels of a text, or, by a model that tags, the tag of each of its words, which spaces divide."""
+        return self.classify_many([text])[0]
+
+    def classify_many(self, texts: Iterable[str]) -> Sequence[Labelling | Tagging]:
+        """The labels of many texts, or the tags of their words, every text as it would be alone."""
+        refuse_unfit(self.model, self.tokenizer, "classify", "tag")
+        if self.task == "tag":
+            return tag(self.model, self.tokenizer, [text.split() for text in texts])
+        return classify(self.model, self.tokenizer, list(texts))
+
+    def embed(self, texts: Iterable[str]) -> NDArray[np.float32]:
+        """A vector of length 1 for each text, [N, D], whose products are cosines."""
+        return embed(self.model, self.tokenizer, list(texts))
+
+    def fill(self, text: str, top: int = 5) -> Filled:
+        """The `top` likeliest tokens for each ``<|mask|>`` in a text."""
+        return self.fill_many([text], top)[0]
+
+    def fill_many(self, texts: Iterable[str], top: int = 5) -> list[Filled]:
+        """The same for many texts, every one as it would be alone."""
+        return fill(self.model, self.tokenizer, list(texts), top)
+
+    def evaluate(
+        self,
+        sources: str | Path | Sequence[str | Path],
+        *,
+        keys: Mapping[str, str | None] | None = None,
+        **settings: Any,
+    ) -> Evaluation:
+        """The scores on files of examples. `keys`: which columns hold what (text_key, source_key, target_key, label_key,
+        separator) and the encoding. Settings: those of `Beam`, for a model that translates."""
+        return evaluate(self, read_examples(self.task, sources, **(keys or {})), self.beam(settings))
+
+    def explain(self, text: str, **where: Any) -> Explanation:
+        """The arithmetic of one prediction; see `glassformer.lens.explain`."""
+        return explain(self.model, self.tokenizer, text, **where)
+
+    def tokens(self, text: str) -> list[Token]:
+        """The pieces of a text with their bytes, ids and merges."""
+        return self.tokenizer.tokens(text)
+
+    def describe(self) -> Description:
+        """Shapes, parameters and memory."""
+        return describe(self.model, self.tokenizer, source_tokenizer=self.source_tokenizer)
+
+    def save(self, folder: str | Path) -> None:
+        """Write a model folder in the Hugging Face layout."""
+        save_model(
+            Path(folder),
+            self.model,
+            self.tokenizer,
+            source_tokenizer=self.source_tokenizer,
+            generation=self.generation,
+        )
+
+    @property
+    def reader(self) -> Tokenizer:
+        """The tokenizer of what is read."""
+        return self.source_tokenizer or self.tokenizer
+
+    @property
+    def decoder(self) -> Decoder:
+        """The model, where it goes on from a text. Raises ConfigError for one that does not."""
+        if not isinstance(self.model, Decoder):
+            refuse_unfit(self.model, self.tokenizer, "text")
+        assert isinstance(self.model, Decoder)
+        return self.model
+
+    def check(self, verb: str, text: str | None = None) -> None:
+        """Raise ConfigError where the model was not made to `verb` ("translate", "classify", "embed", "fill"), or cannot do
+        it to this text."""
+        tasks = ("classify", "tag") if verb == "classify" else (verb,)
+        refuse_unfit(self.model, self.tokenizer, *tasks)
+        if text is None:
+            return
+        match self.task:
+            case "translate":
+                source_ids(self.model, self.reader, text)
+            case "classify":
+                rows_to_label(self.model, self.tokenizer, [text])
+            case "tag":
+                rows_to_tag(self.model, self.tokenizer, [text.split()])
+            case "embed":
+                rows_to_embed(self.model, self.tokenizer, [text])
+            case "fill":
+                rows_to_fill(self.model, self.tokenizer, [text])
+
+    def settings(self, asked: Mapping[str, Any]) -> Generation:
+        """The folder's defaults overridden by what is asked for. Raises ConfigError for an unknown or impossible setting."""
+        values: dict[str, Any] = {}
+        defaults = {name: self.generation[name] for name in SAMPLING if name in self.generation}
+        for name, value in {**defaults, **asked}.items():
+            set_dotted(values, f"sampling.{name}" if name in SAMPLING else name, value)
+        return Generation.parse(values, "generation")
+
+    def beam(self, asked: Mapping[str, Any]) -> Beam:
+        """The same for a search. Raises ConfigError for an unknown or impossible setting."""
+        defaults = {name: self.generation[name] for name in SEARCHING if name in self.generation}
+        return Beam.parse({**defaults, **asked}, "beam search")
+
+
+SAMPLING = (
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+)
+SEARCHING = (
+    "num_beams",
+    "length_penalty",
+    "no_repeat_ngram_size",
+)  # those that other tools mean by these names as well

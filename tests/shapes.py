@@ -1,0 +1,71 @@
+"""Every kind of model as the laws run it: the fields that make one, one way to call them all, and batches with padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glassformer.models import Model
+
+LABELS = ("good", "bad", "odd")
+TWO_VOCABULARIES = {"shared_embedding": False, "encoder": {"vocab_size": 19}}
+# Every width another than the decoder's, so that no two can be mistaken for each other.
+OTHER_ENCODER = {
+    "shared_embedding": False,
+    "encoder": {
+        "vocab_size": 19,
+        "d_model": 20,
+        "n_layers": 3,
+        "n_heads": 2,
+        "d_head": 8,
+        "d_value": 7,
+        "d_ff": 26,
+        "norm": "layernorm",
+        "norm_place": "post",
+        "positions": "learned",
+        "mlp": "gelu",
+        "max_len": 40,
+    },
+}
+
+KINDS: dict[str, dict[str, Any]] = {
+    "decoder": {"shape": "decoder"},
+    "encoder": {"shape": "encoder"},
+    "labels": {"shape": "encoder", "head": "labels", "labels": LABELS},
+    "labels of the first": {"shape": "encoder", "head": "labels", "labels": LABELS, "pooling": "first"},
+    "several labels": {"shape": "encoder", "head": "labels", "labels": LABELS, "several_labels": True},
+    "tags": {"shape": "encoder", "head": "tags", "labels": LABELS},
+    "pooled": {"shape": "encoder", "head": "pooled"},
+    "pooled first": {"shape": "encoder", "head": "pooled", "pooling": "first"},
+    "encoder-decoder": {"shape": "encoder_decoder"},
+    "one matrix": {"shape": "encoder_decoder", "tied": True},
+    "two vocabularies": {"shape": "encoder_decoder", **TWO_VOCABULARIES},
+    "two vocabularies, tied": {"shape": "encoder_decoder", "tied": True, **TWO_VOCABULARIES},
+    "another encoder": {"shape": "encoder_decoder", **OTHER_ENCODER},
+}
+OF_THE_TEXT = {"labels", "pooled"}  # heads that give one answer for a whole text
+
+
+def call(model: Model, ids: Tensor, **given: Any) -> Tensor:
+    """The model's answer. An encoder-decoder that was given no source reads one, the same for the same rows."""
+    if model.config.shape == "encoder_decoder" and not {"source", "memory", "cache"} & given.keys():
+        given["source"] = sources(model, len(ids))
+    return model(ids, **given)
+
+
+def sources(model: Model, rows: int, width: int = 6) -> Tensor:
+    """Source ids for a batch: rows x width, no two rows alike."""
+    return (torch.arange(rows * width).view(rows, width) * 5 + 2) % model.config.source_side().vocab_size
+
+
+def padded(texts: Sequence[Tensor], side: str, width: int) -> tuple[Tensor, Tensor]:
+    """Texts of different lengths as one batch: ids, and positions, -1 where there is padding."""
+    ids, at = torch.full((len(texts), width), 7), torch.full((len(texts), width), -1)
+    for row, text in enumerate(texts):
+        start = width - len(text) if side == "left" else 0
+        ids[row, start : start + len(text)] = text
+        at[row, start : start + len(text)] = torch.arange(len(text))
+    return ids, at
