@@ -85,7 +85,9 @@ def ours(vocab_size: int, **fields: Any) -> EncoderDecoder:
 
 def read(folder: Path) -> Translate:
     """Multi30k as training sees it."""
-    files = {name: tuple(str(folder / f"{name}.{language}.gz") for language in ("de", "en")) for name in ("train", "val")}
+    files = {
+        name: tuple(str(folder / f"{name}.{language}.gz") for language in ("de", "en")) for name in ("train", "val")
+    }
     task = Translate(DataRecipe(sources=files["train"], validation=files["val"]))
     tokenizer = train_tokenizer("bpe", task.texts(), vocab_size=VOCABULARY, special_tokens=Translate.specials)
     task.encode(Vocabularies(tokenizer, tokenizer))
@@ -182,7 +184,9 @@ def decode_side_by_side(task: Translate, rounds: int) -> None:
         translator = ctranslate2(marian, vocab_size, folder)
         if translator is not None:
             searches["CTranslate2"] = translator
-        print(f"sentences a second, beam {BEAMS}, {SENTENCES} at once, {WRITTEN} tokens each (goal: 1.2 times the peer's)")
+        print(
+            f"sentences a second, beam {BEAMS}, {SENTENCES} at once, {WRITTEN} tokens each (goal: 1.2 times the peer's)"
+        )
         rates: dict[str, list[float]] = {name: [] for name in searches}
         for number in range(rounds + 1):
             rows = list(range(number * SENTENCES, (number + 1) * SENTENCES))
@@ -215,7 +219,10 @@ def ctranslate2(marian: Any, vocab_size: int, folder: str) -> Callable[[Batch], 
 
     def search(batch: Batch) -> None:
         at = batch.inputs["source_at"]
-        rows = [[names[token] for token in ids[mask].tolist()] for ids, mask in zip(batch.inputs["source"], at >= 0)]
+        rows = [
+            [names[token] for token in ids[mask].tolist()]
+            for ids, mask in zip(batch.inputs["source"], at >= 0, strict=True)
+        ]
         translator.translate_batch(
             rows, beam_size=BEAMS, min_decoding_length=WRITTEN, max_decoding_length=WRITTEN, max_batch_size=SENTENCES
         )

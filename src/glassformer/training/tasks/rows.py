@@ -22,6 +22,7 @@ from glassformer.training.recipe import Recipe
 from glassformer.training.tasks.task import Batch, Task
 
 EVALUATION_TOKENS = 65_536  # of the rows held back, while training; the end result is measured on all of them
+LEAST_CONTEXT = 64  # tokens, so that a model of short rows reads a somewhat longer one too
 TOKENS_AT_ONCE = 8192  # in one batch of an evaluation
 
 
@@ -62,9 +63,9 @@ class Rows(Task):
         decisions.choose("loop.batch_tokens", tokens, reason)
 
     def choose_max_len(self, decisions: Decisions, longest: int, most: int) -> None:
-        """A context that fits every row, or all but the longest few."""
-        reason = "the longest row" if longest <= most else f"nearly every row; the longest has {longest:,} tokens"
-        decisions.choose("model.max_len", max(1, min(longest, most)), reason)
+        """A context that fits every row, or all but the longest few, and what users may ask later besides."""
+        reason = f"the longest row has {longest:,} tokens"
+        decisions.choose("model.max_len", min(max(longest, LEAST_CONTEXT), most), reason)
 
     def begin(self, recipe: Recipe) -> None:
         self.recipe = recipe
