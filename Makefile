@@ -56,6 +56,7 @@ bench: $(VENV)/.glassformer-dev
 	$(BIN)/python benchmarks/train_lm.py
 	$(BIN)/python benchmarks/train_lm.py --steps-only
 	$(BIN)/python benchmarks/train_lm.py --ten-minutes
+	$(BIN)/python benchmarks/seq2seq.py
 
 clean:
 	rm -rf .venv $(DEMO) .pytest_cache .ruff_cache .hypothesis .import_linter_cache

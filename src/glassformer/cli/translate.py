@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
@@ -45,6 +46,12 @@ def translate(
     n_best: NBest = None,
     prefix: Annotated[str, Option("--prefix", help="What every translation begins with.")] = "",
     early_stopping: EarlyStopping = None,
+    temperature: Annotated[
+        float | None, Option("--temperature", "--temp", help="Draw the translations instead of searching for them.")
+    ] = None,
+    top_k: Annotated[int | None, Option("--top-k", help="Draw from the k likeliest tokens only.")] = None,
+    top_p: Annotated[float | None, Option("--top-p", help="Draw from the likeliest that make up this mass.")] = None,
+    seed: Annotated[int | None, Option("--seed", help="Seed of what is drawn.")] = None,
     as_json: AsJson = False,
     device: Device = "cpu",
     threads: Threads = None,
@@ -66,8 +73,11 @@ def translate(
         early_stopping=early_stopping,
     )
     pipe.beam(settings)  # refuses what cannot be meant before anything is read
+    settings |= given(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
     found = answered(pipe, "translate", asked, lambda some: pipe.translate_many(some, prefix=prefix, **settings))
     for number, (_, translation) in enumerate(found):
+        for note in translation.notes:
+            print(note, file=sys.stderr)
         if as_json:
             print(json.dumps(as_row(translation), ensure_ascii=False), flush=True)
         elif n_best is None:

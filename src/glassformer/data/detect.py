@@ -35,7 +35,6 @@ N_ROWS = 200  # of a table, that are looked at
 N_FILES = 5  # of a folder or pattern, that are looked at
 LONGEST_LABEL = 40  # characters
 MOST_UNLIKE = 3  # times that one column of a translation may be as long as the other
-NEARLY = 0.02  # files of one name in two languages are meant to be aligned when their lines are this nearly as many
 TAGGED_EXTENSIONS = (".conll", ".conllu", ".iob", ".iob2", ".bio")
 TAG = re.compile(r"O|[BIESLUM]-\S+")
 SOURCE_EXTENSIONS, TARGET_EXTENSIONS = (".src", ".source"), (".tgt", ".trg", ".target")
@@ -94,7 +93,7 @@ def is_folder_of_feelings(folder: Path) -> bool:
 
 
 def aligned_by_name(paths: Sequence[Path]) -> Detected | None:
-    """A translation where files are two by two in two languages and have as many lines, or nearly so under one name."""
+    """A translation where files are two by two in two languages and have as many lines, or one name."""
     if not paths or len(paths) % 2:
         return None
     for source, target in zip(paths[0::2], paths[1::2], strict=True):
@@ -103,9 +102,8 @@ def aligned_by_name(paths: Sequence[Path]) -> Detected | None:
         sides = source_end in SOURCE_EXTENSIONS and target_end in TARGET_EXTENSIONS
         if not (languages or sides):
             return None
-        n_source, n_target = number_of_lines(source), number_of_lines(target)
-        tolerated = NEARLY * max(n_source, n_target) if source_stem == target_stem else 0
-        if abs(n_source - n_target) > tolerated:
+        # Under one name they are meant for each other, however many lines they have: reading them will tell.
+        if source_stem != target_stem and number_of_lines(source) != number_of_lines(target):
             return None
     return Detected("translate", f"{paths[0].name} and {paths[1].name} are named as the two sides of a translation")
 

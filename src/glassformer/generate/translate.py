@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -13,13 +14,14 @@ from torch import Tensor
 
 from glassformer.errors import ConfigError
 from glassformer.generate.beam import Beam, BeamHypothesis, beam_search
-from glassformer.generate.context import LanguageModel, Memory
+from glassformer.generate.context import Memory
+from glassformer.generate.loop import generate_ids
+from glassformer.generate.sampling import Sampling
 from glassformer.generate.tree import BeamTree
 from glassformer.tokenizers import Tokenizer
 
 START, SEPARATOR = "<|start|>", "<|separator|>"
 AT_ONCE = 32  # sources in one batch
-MORE, TIMES = 16, 2  # a target has at most so many tokens more than so many times its source
 
 
 class Reading(Protocol):
@@ -41,6 +43,7 @@ class Translation:
     texts: tuple[str, ...]
     hypotheses: tuple[BeamHypothesis, ...]
     tree: BeamTree | None = None
+    notes: tuple[str, ...] = ()
 
 
 @torch.inference_mode()
@@ -51,13 +54,16 @@ def translate(
     texts: Sequence[str],
     *,
     beam: Beam | None = None,
+    sampling: Sampling | None = None,
+    seed: int = 0,
     prefix: str = "",
     record: bool = False,
     use_cache: bool = True,
 ) -> list[Translation]:
     """Translate texts with an encoder-decoder, or with a decoder that was trained to go on after a separator.
 
-    `prefix` begins every target. Raises ConfigError, naming the text, for a source that is empty or too long for the
+    With `sampling` the targets are drawn, `beam.n_best` of them for each source, instead of searched for. `prefix` begins
+    every target. Raises ConfigError, naming the text, for a source that is empty or leaves no room in the context of the
     model, and for a model that was not made to translate.
     """
     beam = beam or Beam()
@@ -67,30 +73,70 @@ def translate(
     for rows in similar(sources):
         chosen = [sources[row] for row in rows]
         prompts, memory = prompts_for(model, target_tokenizer, chosen)
-        results = beam_search(
-            cast("LanguageModel", model),
-            prompts,
-            beam,
-            eos_id=target_tokenizer.eos_id,
-            vocab_size=target_tokenizer.vocab_size,
-            memory=memory,
-            forced=[forced] * len(rows),
-            limits=[room(model, prompt, source, forced) for prompt, source in zip(prompts, chosen, strict=True)],
-            record=record,
-            use_cache=use_cache,
-        )
-        for row, result in zip(rows, results, strict=True):
-            written = tuple(
-                target_tokenizer.decode(hypothesis.ids, skip_special=True) for hypothesis in result.hypotheses
-            )
-            best = result.hypotheses[0]
-            found[row] = Translation(texts[row], written[0], best.score, written, result.hypotheses, result.tree)
+        limits = [room(model, prompt, forced, texts[row]) for prompt, row in zip(prompts, rows, strict=True)]
+        common: dict[str, Any] = {
+            "eos_id": target_tokenizer.eos_id,
+            "vocab_size": target_tokenizer.vocab_size,
+            "memory": memory,
+            "use_cache": use_cache,
+        }
+        if sampling is None:
+            forces = [forced] * len(rows)
+            searched = beam_search(model, prompts, beam, forced=forces, limits=limits, record=record, **common)
+            results = [(result.hypotheses, result.tree) for result in searched]
+        else:
+            results = [
+                (drawn, None) for drawn in draw(model, prompts, beam, sampling, seed, forced, min(limits), common)
+            ]
+        for row, (hypotheses, tree) in zip(rows, results, strict=True):
+            written = tuple(target_tokenizer.decode(one.ids, skip_special=True) for one in hypotheses)
+            best = hypotheses[0]
+            cut = best.finish == "length"
+            notes = (f"cut off after {len(best.ids):,} tokens: {shortened(texts[row])!r}",) if cut else ()
+            found[row] = Translation(texts[row], written[0], best.score, written, hypotheses, tree, notes)
     return [found[row] for row in range(len(texts))]
+
+
+def draw(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    beam: Beam,
+    sampling: Sampling,
+    seed: int,
+    forced: Sequence[int],
+    limit: int,
+    common: dict[str, Any],
+) -> list[tuple[BeamHypothesis, ...]]:
+    """Targets drawn from the model, `n_best` for each prompt, scored as a search would score them, best first."""
+    rows = [number for number in range(len(prompts)) for _ in range(beam.n_best)]
+    memory = common["memory"]
+    drawn = generate_ids(
+        model,
+        [prompts[row] for row in rows],
+        max_new_tokens=min(beam.max_new_tokens, limit),
+        min_new_tokens=beam.min_new_tokens,
+        no_repeat_ngram_size=beam.no_repeat_ngram_size,
+        sampling=sampling,
+        seed=seed,
+        samples=[sample for _ in prompts for sample in range(beam.n_best)],
+        forced=[forced] * len(rows),
+        sources=None if memory is None else rows,
+        record=True,
+        **common,
+    )
+    found: list[tuple[BeamHypothesis, ...]] = []
+    for number in range(len(prompts)):
+        texts: list[BeamHypothesis] = []
+        for completion in drawn[number * beam.n_best : (number + 1) * beam.n_best]:
+            log_p = sum(math.log(draw.probability) for draw in completion.draws or ())
+            finish = "eos" if completion.finish == "eos" else "length"
+            texts.append(BeamHypothesis(completion.ids, beam.score(log_p, max(1, len(completion.ids))), log_p, finish))
+        found.append(tuple(sorted(texts, key=lambda one: -one.score)))
+    return found
 
 
 def source_ids(model: Any, tokenizer: Tokenizer, text: str) -> list[int]:
     """The tokens of a source, its end included. Raises ConfigError, naming the text, where they cannot be read."""
-    shown = text if len(text) <= 40 else f"{text[:40]}..."
     if not text.strip():
         raise ConfigError("the source is empty: there is nothing to translate")
     ids = [*tokenizer.encode(text), tokenizer.eos_id]
@@ -98,7 +144,7 @@ def source_ids(model: Any, tokenizer: Tokenizer, text: str) -> list[int]:
     most = config.source_side().max_len if config.shape == "encoder_decoder" else config.max_len - 1
     if len(ids) > most:
         raise ConfigError(
-            f"the source {shown!r} has {len(ids):,} tokens, more than the {most:,} that the model can read"
+            f"the source {shortened(text)!r} has {len(ids):,} tokens, more than the {most:,} that the model can read"
         )
     return ids
 
@@ -127,9 +173,20 @@ def prompts_for(
     return [[special[START]]] * len(sources), memory
 
 
-def room(model: Any, prompt: Sequence[int], source: Sequence[int], forced: Sequence[int]) -> int:
-    """The most tokens that a target may have: what a translation ever needs, and what the model's context holds."""
-    return max(len(forced) + 1, min(TIMES * len(source) + MORE, model.config.max_len - len(prompt) + 1))
+def room(model: Any, prompt: Sequence[int], forced: Sequence[int], text: str) -> int:
+    """The most tokens that a target may have in the model's context. Raises ConfigError where there is no room for one."""
+    left = model.config.max_len - len(prompt) + 1
+    if len(forced) + 1 > left:
+        raise ConfigError(
+            f"{shortened(text)!r} leaves room for {left:,} tokens in the context of {model.config.max_len:,}, "
+            f"too few for the {len(forced):,} of the prefix and an end"
+        )
+    return left
+
+
+def shortened(text: str) -> str:
+    """The beginning of a text, to know it by."""
+    return text if len(text) <= 40 else f"{text[:40]}..."
 
 
 def similar(sources: Sequence[Sequence[int]]) -> Iterator[list[int]]:

@@ -40,7 +40,8 @@ def modern(model: nn.Module, n_layers: int) -> None:
 
 
 def xavier(model: nn.Module, n_layers: int) -> None:
-    """Matrices uniform by Glorot and Bengio (2010), embeddings normal of deviation 1/sqrt(d_model), biases zero."""
+    """Matrices uniform by Glorot and Bengio (2010), embeddings normal of deviation 1/sqrt(d_model), biases zero. A matrix that
+    is both embedding and head begins as the head does."""
     for module in model.modules():
         if isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)

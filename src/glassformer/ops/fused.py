@@ -143,11 +143,11 @@ class DropoutAdd(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor | None, y: Tensor, p: float) -> Tensor:
-        y = y.contiguous()
+        x, y = None if x is None else x.contiguous(), y.contiguous()
         out = torch.empty_like(y)
         # The draw follows from torch's own generator, and the same draw again gives the gradient: nothing is kept.
         ctx.p, ctx.seed = p, int(torch.randint(2**62, (), dtype=torch.int64))
-        start = None if x is None else x.contiguous().data_ptr()
+        start = None if x is None else x.data_ptr()
         kernels().dropout_add(start, *addresses(y, out), y.numel(), p, ctx.seed)
         return out
 
@@ -166,6 +166,8 @@ class CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
         logits, targets = logits.contiguous(), targets.contiguous()
+        if targets.numel() and int(targets.max()) >= logits.shape[-1]:
+            raise IndexError(f"target {int(targets.max())} is out of bounds for {logits.shape[-1]} classes")
         normaliser = logits.new_empty(len(logits))
         losses = torch.zeros(torch.get_num_threads(), dtype=torch.float64)
         kernels().cross_entropy(*addresses(logits, targets, normaliser, losses), *logits.shape, smoothing)

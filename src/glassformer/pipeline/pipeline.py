@@ -17,6 +17,7 @@ from glassformer.generate import (
     Filled,
     Generation,
     Labelling,
+    Sampling,
     Tagging,
     TextCompletion,
     Translation,
@@ -80,10 +81,23 @@ class Pipeline:
     def translate_many(
         self, texts: Iterable[str], *, prefix: str = "", record: bool = False, **settings: Any
     ) -> list[Translation]:
-        """Translations of many texts at once, every one as it would be alone. `record` keeps the tree of each search."""
+        """Translations of many texts at once, every one as it would be alone. `record` keeps the tree of each search.
+
+        With a setting of `Sampling` (temperature, top_p...) they are drawn by `seed` instead of searched for.
+        """
         refuse_unfit(self.model, self.tokenizer, "translate")
-        beam = self.beam(settings)
-        return translate(self.model, self.reader, self.tokenizer, list(texts), beam=beam, prefix=prefix, record=record)
+        drawn = {name: settings.pop(name) for name in SAMPLING if name in settings}
+        return translate(
+            self.model,
+            self.reader,
+            self.tokenizer,
+            list(texts),
+            sampling=Sampling.parse(drawn, "sampling") if drawn else None,
+            seed=settings.pop("seed", 0),
+            beam=self.beam(settings),
+            prefix=prefix,
+            record=record,
+        )
 
     def classify(self, text: str) -> Labelling | Tagging:
         """The labels of a text, or, by a model that tags, the tag of each of its words, which spaces divide."""

@@ -143,6 +143,26 @@ def choose_steps(decisions: Decisions, minutes: float, pace: Pace) -> int:
     return int(decisions.get("loop.steps"))
 
 
+PAPERS: dict[str, dict[str, Any]] = {  # how a preset was trained where it comes from, by key of the recipe
+    "vaswani-base": {  # Vaswani et al. 2017, sections 5.3 and 5.4; the rate is d_model^-0.5 · warmup^-0.5
+        "optimiser.name": "adamw",
+        "optimiser.beta1": 0.9,
+        "optimiser.beta2": 0.98,
+        "optimiser.eps": 1e-9,
+        "optimiser.lr": 7e-4,
+        "optimiser.schedule": "noam",
+        "optimiser.label_smoothing": 0.1,
+    },
+}
+NOAM_WARMUP = 4000  # steps, or a quarter of a run that is shorter than four times that
+
+
+def follow_paper(decisions: Decisions) -> None:
+    """Train a preset as its paper did, where the user asked for nothing else."""
+    for key, value in PAPERS.get(decisions.get("preset") or "", {}).items():
+        decisions.choose(key, value, f"as {decisions.get('preset')} was trained in its paper")
+
+
 def choose_loop(decisions: Decisions, steps: int, seconds: float, rates: Mapping[str, float] | None = None) -> None:
     """Rates and reports that suit the number of steps, which take about `seconds` in all. `rates`: Muon's for the task."""
     if decisions.get("optimiser.name") == "adamw":
@@ -152,6 +172,10 @@ def choose_loop(decisions: Decisions, steps: int, seconds: float, rates: Mapping
     else:
         for key, value in (rates or {}).items():
             decisions.choose(key, value, "found best for rows of a sentence or two")
+    if decisions.get("optimiser.schedule") == "noam":
+        decisions.choose(
+            "optimiser.warmup_steps", max(1, min(NOAM_WARMUP, steps // 4)), "4,000 or a quarter of the steps"
+        )
     decisions.choose("optimiser.warmup_steps", max(1, steps // 50), "2 % of the steps")
     decisions.choose("loop.eval_every", max(1, min(steps, max(25, steps // 10))), "ten times in the run")
     decisions.choose("loop.sample_every", max(1, min(steps, max(50, steps // 4))), "four times in the run")

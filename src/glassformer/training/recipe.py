@@ -58,7 +58,7 @@ class OptimiserRecipe(Config):
     eps: float = Field(default=1e-10, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     grad_clip: float | None = Field(default=None, gt=0)
-    schedule: Literal["linear", "cosine", "wsd", "constant"] = "linear"
+    schedule: Literal["linear", "cosine", "wsd", "noam", "constant"] = "linear"
     warmup_steps: int = Field(default=0, ge=0)
     min_lr: float = Field(default=0.05, ge=0, le=1, description="last rate, as a share of the full one")
     decay_share: float = Field(default=0.3, gt=0, le=1, description="wsd: share of the steps in which the rate falls")

@@ -27,6 +27,7 @@ from glassformer.training.decide import (
     choose_steps,
     choose_tokenizer,
     finish_model,
+    follow_paper,
     guessed_seconds,
     take_preset,
 )
@@ -115,6 +116,7 @@ def decide(decisions: Decisions, task: Task, minutes: float, device: torch.devic
     elif vocabularies.are_one:  # two have sizes of their own, which the same texts will give again
         decisions.choose("tokenizer.vocab_size", vocab_size, "what the training text supports")
     take_preset(decisions, vocab_size)
+    follow_paper(decisions)
     task.choose_sizes(decisions)
     config = finish_model(decisions, vocab_size)
     decisions.put("model", config.model_dump(mode="json"))

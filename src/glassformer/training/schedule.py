@@ -12,9 +12,16 @@ def rate(step: int, steps: int, recipe: OptimiserRecipe) -> float:
     """The share of the full rate at `step` (from 0) of `steps`: linear warm-up, then the schedule down to `min_lr`."""
     if step < recipe.warmup_steps:
         return (step + 1) / (recipe.warmup_steps + 1)
+    if recipe.schedule == "noam":  # which knows no end
+        return noam(step, recipe.warmup_steps)
     progress = (step - recipe.warmup_steps) / max(1, steps - recipe.warmup_steps)
     height = SCHEDULES[recipe.schedule](progress, recipe.decay_share)
     return recipe.min_lr + (1 - recipe.min_lr) * height
+
+
+def noam(step: int, warmup_steps: int) -> float:
+    """Down with the square root of the step, from where the warm-up ended (Vaswani et al. 2017, equation 3)."""
+    return math.sqrt((warmup_steps + 1) / (step + 1))
 
 
 def linear(progress: float, decay_share: float) -> float:

@@ -15,7 +15,9 @@ from glassformer.models import Model
 from glassformer.training.decide import Decisions
 from glassformer.training.log import Screen
 
-NEW = frozenset({"shape", "head", "labels", "several_labels", "pooling", "dropout"})  # what a task decides anew
+NEW = frozenset(
+    {"shape", "head", "labels", "several_labels", "pooling", "dropout", "attention_dropout"}
+)  # what a task decides anew
 
 
 def follow_start(decisions: Decisions, screen: Screen) -> None:
@@ -35,6 +37,8 @@ def follow_start(decisions: Decisions, screen: Screen) -> None:
         asked = decisions.get(f"model.{name}")
         if name in NEW or (name == "encoder" and shape != "encoder_decoder"):
             continue
+        if name == "max_len" and config.positions != "learned" and asked is not None:
+            continue  # no weight depends on it
         if asked not in (None, value):
             raise ConfigError(
                 f"model.{name}={asked} is not the {value} of {folder}, whose weights the run is to start from"

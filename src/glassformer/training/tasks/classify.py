@@ -20,7 +20,7 @@ from glassformer.training.recipe import DataRecipe
 from glassformer.training.tasks.rows import Rows, choose_shape
 from glassformer.training.tasks.task import START, Batch, Vocabularies, fingerprint
 
-LONGEST = 512
+LONGEST = 2048
 
 
 class Classify(Rows):

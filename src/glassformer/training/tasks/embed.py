@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -17,7 +18,7 @@ from glassformer.models import Model
 from glassformer.training.decide import Decisions
 from glassformer.training.recipe import Recipe
 from glassformer.training.tasks.rows import choose_shape
-from glassformer.training.tasks.task import START, Batch
+from glassformer.training.tasks.task import Batch
 from glassformer.training.tasks.translate import LONGEST, Translate
 
 TEMPERATURE = 0.05  # of the softmax over cosines (Gao et al. 2021)
@@ -26,7 +27,6 @@ TEMPERATURE = 0.05  # of the softmax over cosines (Gao et al. 2021)
 class Embed(Translate):
     """Pairs of texts that mean the same. Each side is to find its other among all of the batch."""
 
-    specials = (START,)
     shapes = ("encoder",)
     objective = "recall@1"
     preset = ("modern", "trains fastest to a given loss here")
@@ -52,9 +52,15 @@ class Embed(Translate):
     def loss(self, answers: Tensor, batch: Batch, smoothing: float = 0.0) -> Tensor:
         """Cross-entropy of each side finding the other by cosine, the mean of both ways. answers: 2B D."""
         sources, targets = answers.chunk(2)
-        cosines = sources @ targets.T / TEMPERATURE
+        cosines = (sources @ targets.T / TEMPERATURE).masked_fill(self.also_right(batch), -math.inf)
         both = F.cross_entropy(cosines, batch.targets, reduction="sum")
         return (both + F.cross_entropy(cosines.T, batch.targets, reduction="sum")) / 2
+
+    def also_right(self, batch: Batch) -> Tensor:
+        """Pairs that share their source or their target with another are no wrong answers to it. B B, boolean."""
+        sources, targets = batch.inputs["ids"].chunk(2)
+        same = (sources[:, None] == sources).all(-1) | (targets[:, None] == targets).all(-1)
+        return same.fill_diagonal_(False)
 
     def answers(self, rows: Sequence[int], said: Tensor) -> dict[int, object]:
         return dict(zip(rows, torch.stack(said.chunk(2), 1).cpu(), strict=True))

@@ -17,7 +17,7 @@ from glassformer.models import Model
 from glassformer.ops.losses import cross_entropy
 from glassformer.training.decide import Decisions
 from glassformer.training.recipe import Recipe
-from glassformer.training.tasks.task import MASK, START, Batch, Vocabularies, derived_seed
+from glassformer.training.tasks.task import MASK, START, Batch, Task, Vocabularies, derived_seed
 from glassformer.training.tasks.text import Text
 
 HIDDEN = 0.15  # share of the tokens that are asked for
@@ -28,6 +28,7 @@ class Fill(Text):
     """Masked tokens of plain text."""
 
     shapes = ("encoder",)
+    preset = Task.preset  # no public family has this shape
     specials = (START, MASK)
 
     def encode(self, vocabularies: Vocabularies) -> None:

@@ -66,10 +66,7 @@ class Task(ABC):
 
     specials: ClassVar[tuple[str, ...]] = ()  # tokens that it needs beside padding and end of text
     shapes: ClassVar[tuple[str, ...]] = ("encoder",)  # of the models it can train, the usual one first
-    preset: ClassVar[tuple[str, str]] = (
-        "modern",
-        "trains fastest to a given loss here, and transformers opens it as Qwen3",
-    )
+    preset: ClassVar[tuple[str, str]] = ("modern", "trains fastest to a given loss here")
 
     notes: list[str]  # sentences about the data
     n_bytes: int  # of training text

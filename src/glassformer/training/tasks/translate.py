@@ -159,4 +159,4 @@ class Translate(Rows):
 
     @property
     def generation(self) -> Mapping[str, Any]:
-        return {"num_beams": 5, "length_penalty": 1.0}
+        return {"num_beams": 5, "length_penalty": 1.0, "early_stopping": "likely"}
