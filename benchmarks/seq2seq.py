@@ -207,12 +207,14 @@ def ctranslate2(marian: Any, vocab_size: int, folder: str) -> Callable[[Batch], 
     except ImportError:
         print("CTranslate2 is not installed: pip install ctranslate2")
         return None
-    names = [f"t{number}" for number in range(vocab_size)]
+    names = [
+        f"t{number}" for number in range(vocab_size - 1)
+    ]  # the loader drops the last, where Marian has its padding
     loader = MarianMTLoader()
     spec = loader.get_model_spec(marian)
     spec.register_source_vocabulary(names)
     spec.register_target_vocabulary(names)
-    spec.config.decoder_start_token, spec.config.eos_token, spec.config.bos_token = names[2], names[1], names[2]
+    spec.config.decoder_start_token, spec.config.eos_token, spec.config.unk_token = names[1], names[1], names[0]
     spec.validate()
     spec.save(folder)
     translator = ctranslate2.Translator(folder, device="cpu", compute_type="float32", intra_threads=os.cpu_count() or 1)

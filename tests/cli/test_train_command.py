@@ -238,7 +238,7 @@ def test_set_gives_every_key_its_type(command, text, tmp_path):
         (("--tokenizer", "bpee"), "recipe: tokenizer.kind: input should be 'characters', 'words', 'bytes' or 'bpe'"),
         (
             ("--lr-schedule", "step"),
-            "recipe: optimiser.schedule: input should be 'linear', 'cosine', 'wsd' or 'constant'",
+            "recipe: optimiser.schedule: input should be 'linear', 'cosine', 'wsd', 'noam' or 'constant'",
         ),
         (("--compile", "maybe"), "recipe: loop.compile: input should be 'auto', 'yes' or 'no'"),
         (("--device", "gpu"), "device 'gpu' cannot be used here"),
