@@ -176,7 +176,7 @@ def in_common(at: Tensor) -> Tensor:
     return index if bool(((at == index) | (at < 0)).all()) else at
 
 
-def build_positions(config: ModelConfig, causal: bool) -> Positions:
+def build_positions(config: ModelConfig, causal: bool = True) -> Positions:
     """The position scheme of a config. Where later positions are seen too, relative buckets tell before from after."""
     extra: dict[str, Any] = {}
     if config.positions == "rotary":

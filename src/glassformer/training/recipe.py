@@ -16,6 +16,11 @@ def as_tuple(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
+def as_word(value: object) -> object:
+    """YAML takes a bare ``yes`` and ``no`` for true and false."""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+
+
 Sources = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
 
 
@@ -82,7 +87,7 @@ class LoopRecipe(Config):
         default=None, ge=1, description="evaluations without improvement after which to stop"
     )
     sample_prompt: str | None = None
-    compile: Literal["auto", "yes", "no"] = "auto"
+    compile: Annotated[Literal["auto", "yes", "no"], BeforeValidator(as_word)] = "auto"
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     threads: int | None = Field(default=None, ge=1)
