@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from glassformer.data import detect_task
+from glassformer.data import detect_task, read_pairs
 from glassformer.errors import DataError
 
 FILES = {
@@ -126,3 +126,12 @@ def test_real_data(shared_folder: Path):
         if not data.is_dir():
             pytest.skip(f"needs {data}")
         assert detect_task(sources).task == task
+
+
+def test_aligned_files_of_one_name_are_pairs_however_far_their_lengths_differ(tmp_path):
+    (tmp_path / "train.en").write_text("a house\n" * 60)
+    (tmp_path / "train.es").write_text("una casa\n" * 30)
+    sources = [str(tmp_path / "train.en"), str(tmp_path / "train.es")]
+    assert detect_task(sources).task == "translate"
+    with pytest.raises(DataError, match=r"60 lines .* 30"):
+        read_pairs(sources)

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from glassformer.errors import ConfigError
 from glassformer.generate import fill
-from glassformer.generate.fill import MASK, masked_ids
+from glassformer.generate.fill import masked_ids
 from glassformer.tokenizers import train_tokenizer
+from glassformer.tokenizers.roles import MASK
 
 SENTENCES = "the cat sat on the mat. a dog ran to the door, and the bird sang a song of rain. "
 TOKENIZERS = {

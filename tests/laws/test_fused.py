@@ -163,3 +163,16 @@ def test_without_a_compiler_torch_does_it(setting, says, tmp_path):
     assert done.stdout.strip() == "False"
     assert says in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_dropout_on_the_way_into_a_transposed_stream_reads_it_where_it_lies():
+    x, y = torch.randn(300, 300).t(), torch.randn(300, 300)
+    torch.manual_seed(5)
+    found = fused.dropout_add(x, y, 0.5)
+    torch.manual_seed(5)
+    torch.testing.assert_close(found, x + fused.dropout_add(None, y, 0.5))
+
+
+def test_a_target_outside_the_vocabulary_is_refused():
+    with pytest.raises(IndexError, match="target 7 is out of bounds for 7 classes"):
+        fused.cross_entropy(torch.zeros(2, 7), torch.tensor([0, 7]), 0.0)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from glassformer.data import IGNORED
 from glassformer.generate.translate import prompts_for, source_ids
 from glassformer.models import build_model
+from glassformer.tokenizers.roles import SEPARATOR, START
 from glassformer.training.loop import accumulate_gradients
 from glassformer.training.tasks import TASKS, Batch
-from glassformer.training.tasks.embed import TEMPERATURE
-from glassformer.training.tasks.task import SEPARATOR, START
+from glassformer.training.tasks.embed import TEMPERATURE, Embed
 from toys import TOYS, TOYS_OF_ROWS, prepared
 
 ROWS_BY_THEMSELVES = [name for name in TOYS_OF_ROWS if name != "embed"]  # whose rows have no say in each other's loss
@@ -334,3 +334,14 @@ def test_an_embedding_is_to_find_its_other_among_all_of_the_batch(ready):
         for row, text in ((number, pair.source), (number + 6, pair.target)):
             real = batch.inputs["at"][row] >= 0
             assert tokenizer.decode(batch.inputs["ids"][row][real].tolist()) == text + "<|endoftext|>"
+
+
+def test_pairs_that_share_a_side_are_no_wrong_answers_to_each_other():
+    task = Embed.__new__(Embed)
+    ids = torch.tensor([[1, 2], [1, 2], [3, 4], [5, 6], [7, 8], [9, 9]])  # three sources, then three targets
+    batch = Batch({"ids": ids}, torch.arange(3), 3, 12)
+    assert task.also_right(batch).tolist() == [[False, True, False], [True, False, False], [False, False, False]]
+    answers = torch.nn.functional.normalize(torch.randn(6, 5), dim=-1)
+    answers[1] = answers[0]  # the first two sources cannot be told apart, and need not be
+    answers[3:] = answers[:3]
+    assert task.loss(answers, batch).isfinite()

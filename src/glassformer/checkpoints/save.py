@@ -17,6 +17,7 @@ from glassformer.errors import CheckpointError
 from glassformer.files import whole_folder
 from glassformer.models import Model, ModelConfig
 from glassformer.tokenizers import Tokenizer
+from glassformer.tokenizers.roles import START
 
 # What a model folder consists of, ours or another tool's; a folder with anything else is never replaced.
 BELONGS = (
@@ -37,7 +38,6 @@ BELONGS = (
 )
 SOURCE = "source"  # the folder inside for the tokenizer of sources, where they have a vocabulary of their own
 OF_A_TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
-START = "<|start|>"  # the special token that begins a text, where a tokenizer has one for that
 
 
 def save_model(

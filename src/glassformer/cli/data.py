@@ -79,7 +79,9 @@ def show(
     from glassformer.training.preview import preview
 
     known, task = preview(recipe)
-    tell(task.notes)
+    left_out = [f"left out {row.where}: {row.reason}" for row in task.skipped[:3]]
+    more = len(task.skipped) - len(left_out)
+    tell([*task.notes, *left_out, *([f"and {more:,} rows more"] if more else [])])
     batch = task.batch(step - 1)
     listed = list(rows_of(task, known, batch))
     about = {

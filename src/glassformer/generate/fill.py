@@ -15,8 +15,7 @@ from glassformer.errors import ConfigError
 from glassformer.generate.purpose import refuse_unfit
 from glassformer.generate.reading import answers, refuse_unreadable
 from glassformer.tokenizers import Tokenizer
-
-MASK = "<|mask|>"
+from glassformer.tokenizers.roles import MASK
 
 
 @dataclass(frozen=True, slots=True)

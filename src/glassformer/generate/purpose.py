@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from glassformer.errors import ConfigError
-from glassformer.generate.translate import SEPARATOR
 from glassformer.tokenizers import Tokenizer
+from glassformer.tokenizers.roles import SEPARATOR
 
 
 class Purpose(NamedTuple):

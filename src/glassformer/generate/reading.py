@@ -12,8 +12,9 @@ from torch import Tensor
 
 from glassformer.errors import ConfigError
 from glassformer.generate.context import evaluating
-from glassformer.generate.translate import START, similar
+from glassformer.generate.translate import similar
 from glassformer.tokenizers import Tokenizer
+from glassformer.tokenizers.roles import START
 
 LONGEST_SAMPLE = 40  # characters of a text that an error shows
 

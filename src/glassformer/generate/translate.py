@@ -15,12 +15,12 @@ from torch import Tensor
 from glassformer.errors import ConfigError
 from glassformer.generate.beam import Beam, BeamHypothesis, beam_search
 from glassformer.generate.context import Memory
-from glassformer.generate.loop import generate_ids
+from glassformer.generate.loop import Completion, generate_ids
 from glassformer.generate.sampling import Sampling
 from glassformer.generate.tree import BeamTree
 from glassformer.tokenizers import Tokenizer
+from glassformer.tokenizers.roles import SEPARATOR, START
 
-START, SEPARATOR = "<|start|>", "<|separator|>"
 AT_ONCE = 32  # sources in one batch
 
 
@@ -85,9 +85,7 @@ def translate(
             searched = beam_search(model, prompts, beam, forced=forces, limits=limits, record=record, **common)
             results = [(result.hypotheses, result.tree) for result in searched]
         else:
-            results = [
-                (drawn, None) for drawn in draw(model, prompts, beam, sampling, seed, forced, min(limits), common)
-            ]
+            results = [(drawn, None) for drawn in draw(model, prompts, beam, sampling, seed, forced, limits, common)]
         for row, (hypotheses, tree) in zip(rows, results, strict=True):
             written = tuple(target_tokenizer.decode(one.ids, skip_special=True) for one in hypotheses)
             best = hypotheses[0]
@@ -104,35 +102,39 @@ def draw(
     sampling: Sampling,
     seed: int,
     forced: Sequence[int],
-    limit: int,
+    limits: Sequence[int],
     common: dict[str, Any],
 ) -> list[tuple[BeamHypothesis, ...]]:
     """Targets drawn from the model, `n_best` for each prompt, scored as a search would score them, best first."""
-    rows = [number for number in range(len(prompts)) for _ in range(beam.n_best)]
-    memory = common["memory"]
-    drawn = generate_ids(
-        model,
-        [prompts[row] for row in rows],
-        max_new_tokens=min(beam.max_new_tokens, limit),
-        min_new_tokens=beam.min_new_tokens,
-        no_repeat_ngram_size=beam.no_repeat_ngram_size,
-        sampling=sampling,
-        seed=seed,
-        samples=[sample for _ in prompts for sample in range(beam.n_best)],
-        forced=[forced] * len(rows),
-        sources=None if memory is None else rows,
-        record=True,
-        **common,
-    )
-    found: list[tuple[BeamHypothesis, ...]] = []
-    for number in range(len(prompts)):
-        texts: list[BeamHypothesis] = []
-        for completion in drawn[number * beam.n_best : (number + 1) * beam.n_best]:
-            log_p = sum(math.log(draw.probability) for draw in completion.draws or ())
-            finish = "eos" if completion.finish == "eos" else "length"
-            texts.append(BeamHypothesis(completion.ids, beam.score(log_p, max(1, len(completion.ids))), log_p, finish))
-        found.append(tuple(sorted(texts, key=lambda one: -one.score)))
-    return found
+    found: dict[int, tuple[BeamHypothesis, ...]] = {}
+    for limit in sorted(set(limits)):  # each is drawn to its own length, whoever stands beside it
+        chosen = [number for number, own in enumerate(limits) if own == limit]
+        rows = [number for number in chosen for _ in range(beam.n_best)]
+        drawn = generate_ids(
+            model,
+            [prompts[row] for row in rows],
+            max_new_tokens=min(beam.max_new_tokens, limit),
+            min_new_tokens=beam.min_new_tokens,
+            no_repeat_ngram_size=beam.no_repeat_ngram_size,
+            sampling=sampling,
+            seed=seed,
+            samples=[sample for _ in chosen for sample in range(beam.n_best)],
+            forced=[forced] * len(rows),
+            sources=None if common["memory"] is None else rows,
+            record=True,
+            **common,
+        )
+        for place, number in enumerate(chosen):
+            texts = [drawn_text(one, beam) for one in drawn[place * beam.n_best : (place + 1) * beam.n_best]]
+            found[number] = tuple(sorted(texts, key=lambda text: -text.score))
+    return [found[number] for number in range(len(prompts))]
+
+
+def drawn_text(completion: Completion, beam: Beam) -> BeamHypothesis:
+    """What was drawn, scored as a search would score it."""
+    log_p = sum(math.log(choice.probability) for choice in completion.draws or ())
+    finish = "eos" if completion.finish == "eos" else "length"
+    return BeamHypothesis(completion.ids, beam.score(log_p, max(1, len(completion.ids))), log_p, finish)
 
 
 def source_ids(model: Any, tokenizer: Tokenizer, text: str) -> list[int]:

@@ -15,10 +15,11 @@ from glassformer.data.labelled import read_labelled, split_labelled
 from glassformer.errors import ConfigError, DataError
 from glassformer.generate.reading import padded, with_start
 from glassformer.models import Model
+from glassformer.tokenizers.roles import START
 from glassformer.training.decide import Decisions
 from glassformer.training.recipe import DataRecipe
 from glassformer.training.tasks.rows import Rows, choose_shape
-from glassformer.training.tasks.task import START, Batch, Vocabularies, fingerprint
+from glassformer.training.tasks.task import Batch, Vocabularies, fingerprint
 
 LONGEST = 2048
 

@@ -15,9 +15,10 @@ from glassformer.data import IGNORED
 from glassformer.evaluate import Score
 from glassformer.models import Model
 from glassformer.ops.losses import cross_entropy
+from glassformer.tokenizers.roles import MASK, START
 from glassformer.training.decide import Decisions
 from glassformer.training.recipe import Recipe
-from glassformer.training.tasks.task import MASK, START, Batch, Task, Vocabularies, derived_seed
+from glassformer.training.tasks.task import Batch, Task, Vocabularies, derived_seed
 from glassformer.training.tasks.text import Text
 
 HIDDEN = 0.15  # share of the tokens that are asked for

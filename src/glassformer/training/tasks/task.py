@@ -23,8 +23,6 @@ from glassformer.tokenizers import Tokenizer
 from glassformer.training.decide import Decisions
 from glassformer.training.recipe import DataRecipe, Recipe
 
-START, SEPARATOR, MASK = "<|start|>", "<|separator|>", "<|mask|>"
-
 
 @dataclass(frozen=True)
 class Batch:

@@ -20,10 +20,11 @@ from glassformer.generate.reading import padded, with_end
 from glassformer.generate.translate import translate
 from glassformer.models import Model, ModelConfig
 from glassformer.tokenizers import Tokenizer
+from glassformer.tokenizers.roles import SEPARATOR, START
 from glassformer.training.decide import Decisions
 from glassformer.training.recipe import DataRecipe, Recipe
 from glassformer.training.tasks.rows import Rows, choose_shape
-from glassformer.training.tasks.task import SEPARATOR, START, Batch, Vocabularies, fingerprint
+from glassformer.training.tasks.task import Batch, Vocabularies, fingerprint
 
 SHOWN = 3  # translations in a sample
 SCORED = 200  # sentences whose translations are scored while training
