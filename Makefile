@@ -38,8 +38,9 @@ demo: $(VENV)/.glassformer-run
 	@echo "  $(BIN)/glassformer generate runs/my -p 'A beginning of your own'"
 	@echo "  $(BIN)/glassformer explain runs/my 'A beginning of your own'"
 
+# One process for each core, whole files to each: what the tests of a file share is made once.
 test: $(VENV)/.glassformer-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
 check: $(VENV)/.glassformer-dev
 	$(BIN)/ruff check

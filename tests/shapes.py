@@ -48,19 +48,60 @@ KINDS: dict[str, dict[str, Any]] = {
     "two vocabularies, tied": {"shape": "encoder_decoder", "tied": True, **TWO_VOCABULARIES},
     "another encoder": {"shape": "encoder_decoder", **OTHER_ENCODER},
 }
+VECTORS = {"size": 5, "strides": (2, 2)}
+# Models whose encoder reads vectors: convolutions of every kind, a linear map, every head, CTC beside attention and alone.
+HEARING: dict[str, dict[str, Any]] = {
+    "vectors to labels": {"shape": "encoder", "head": "labels", "labels": LABELS, "vectors": VECTORS},
+    "vectors to tokens": {"shape": "encoder", "vectors": VECTORS, "positions": "sinusoidal"},
+    "vectors to tags": {
+        "shape": "encoder",
+        "head": "tags",
+        "labels": LABELS,
+        "vectors": {"size": 5},
+        "positions": "learned",
+        "embedding_norm": True,
+    },
+    "vectors to a vector": {
+        "shape": "encoder",
+        "head": "pooled",
+        "vectors": {"size": 5, "strides": (1, 3), "activation": "silu"},
+        "positions": "alibi",
+    },
+    "vectors to text": {"shape": "encoder_decoder", "vectors": VECTORS, "positions": "relative"},
+    "vectors to text with CTC": {"shape": "encoder_decoder", "vectors": VECTORS, "ctc_blank": 0},
+    "vectors of another encoder": {
+        "shape": "encoder_decoder",
+        **OTHER_ENCODER,
+        "vectors": {"size": 6, "strides": (3,), "activation": "gelu_tanh"},
+        "ctc_blank": 2,
+    },
+}
+EVERY_KIND = KINDS | HEARING
 OF_THE_TEXT = {"labels", "pooled"}  # heads that give one answer for a whole text
 
 
 def call(model: Model, ids: Tensor, **given: Any) -> Tensor:
-    """The model's answer. An encoder-decoder that was given no source reads one, the same for the same rows."""
+    """The model's answer. An encoder-decoder that was given no source reads one, the same for the same rows. An encoder of
+    vectors reads a vector for each of the ids."""
+    if model.config.vectors is not None and model.config.shape == "encoder":
+        ids = vectors_of(model, ids)
     if model.config.shape == "encoder_decoder" and not {"source", "memory", "cache"} & given.keys():
         given["source"] = sources(model, len(ids))
     return model(ids, **given)
 
 
 def sources(model: Model, rows: int, width: int = 6) -> Tensor:
-    """Source ids for a batch: rows x width, no two rows alike."""
+    """Source ids, or vectors, for a batch: rows x width, no two rows alike."""
+    if model.config.vectors is not None:
+        return vectors_of(model, torch.arange(rows * width).view(rows, width) * 5 + 2)
     return (torch.arange(rows * width).view(rows, width) * 5 + 2) % model.config.source_side().vocab_size
+
+
+def vectors_of(model: Model, ids: Tensor) -> Tensor:
+    """A vector for each id, the same for the same one: ... F."""
+    assert model.config.vectors is not None
+    channels = torch.arange(1, model.config.vectors.size + 1)
+    return ((ids[..., None] + 1) * channels * 0.7).sin().to(next(model.parameters()).dtype)
 
 
 def padded(texts: Sequence[Tensor], side: str, width: int) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from glassformer.lens.glass import Tokens, Trace
 from glassformer.lens.recording import answer, record
 from glassformer.models import Model
+from shapes import vectors_of
 
 TINY: dict[str, Any] = {  # every width another
     "vocab_size": 13,
@@ -28,17 +29,26 @@ IDS, SOURCE = (3, 1, 4, 1, 5), (9, 2, 6, 5, 3, 5, 8)
 
 
 def trace_ids(model: Model, ids: Sequence[int] = IDS, source: Sequence[int] = SOURCE, **given: Any) -> Trace:
-    """The trace of one text of ids, with its loss where there is one of each token."""
-    batch: dict[str, Tensor] = {"source": torch.tensor([source])} if model.config.shape == "encoder_decoder" else {}
-    if model.config.head in ("tokens", "tags"):
+    """The trace of one text of ids, with its loss where there is one of each token. Vectors stand for the ids of an encoder
+    that reads these."""
+    hears, shape = model.config.vectors is not None, model.config.shape
+    batch: dict[str, Tensor] = {}
+    if shape == "encoder_decoder":
+        batch["source"] = vectors_of(model, torch.tensor([source])) if hears else torch.tensor([source])
+    if model.config.head in ("tokens", "tags") and not (hears and shape == "encoder"):
         n_right = len(model.config.labels) or model.config.vocab_size
         shape = model.config.shape
         wanted = [*ids[1:], -100] if shape != "encoder" else [-100] * len(ids)
         if model.config.head == "tags":
             wanted = [id % n_right for id in ids]
         batch["targets"] = torch.tensor([wanted])
-    replay = record(model, torch.tensor([ids]), smoothing=0.1, **batch, **given)
+    read = torch.tensor([ids])
+    if hears and shape == "encoder":
+        read = vectors_of(model, read)
+    replay = record(model, read, smoothing=0.1, **batch, **given)
     sides = {name.removesuffix(".ids"): row[0].tolist() for name, row in replay.given.items() if name.endswith(".ids")}
+    if hears:
+        sides = {"encoder": list(range(replay.given["encoder.at"].shape[1])), **sides}
     return Trace(
         model=model,
         task="text",

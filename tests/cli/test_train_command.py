@@ -81,6 +81,7 @@ def test_the_run_folder_and_the_minutes_have_more_names_too(wished):
 def test_every_flag_of_a_recipe_sets_a_key_that_recipes_have(wished):
     """Every option that is not about the command itself, given a value of its type, lands on a known key."""
     itself = {"out_dir", "demo", "config", "assignments", "print_config", "minutes", "nproc", "allow_changed"}
+    itself |= {"budget", "dry_run", "as_json"}
     known = {key for key, _, _, _ in keys(Recipe)}
     for name, parameter in inspect.signature(room.train, eval_str=True).parameters.items():
         options = [part for part in getattr(parameter.annotation, "__metadata__", ()) if isinstance(part, OptionInfo)]
@@ -112,6 +113,7 @@ def test_what_a_run_is_for_and_where_it_begins_are_flags(wished, arguments, want
         (("--demo",), "demo:python-docs"),
         (("--demo", "python-docs"), "demo:python-docs"),
         (("--demo", "translate"), "demo:translate"),
+        (("--demo", "voice"), "demo:voice"),
         (("--demo", "--minutes", 2), "demo:python-docs"),
         (("--demo", "translate", "--minutes", 2), "demo:translate"),
     ],

@@ -206,15 +206,23 @@ def test_every_window_once_an_epoch_over_50_shapes(monkeypatch, most_sorted: int
 def test_the_shares_of_any_number_of_processes_make_up_the_same_batch(shards, world: int):
     import torch
 
+    from glassformer.training.distributed.launch import Seat
+    from glassformer.training.distributed.topology import Joined
     from glassformer.training.tasks.task import Batch
+    from glassformer.training.topology import ALONE
 
-    rows = torch.from_numpy(TokenWindows(whole(shards.shards), 16, 0).batch(5, 16))
-    batch = Batch({"ids": rows[:, :-1]}, rows[:, 1:], 256, 256)
-    shares = [
-        torch.from_numpy(TokenWindows(whole(open_shards(shards.folder).shards), 16, 0).batch(5, 16)).chunk(world)[rank]
-        for rank in range(world)
-    ]
-    assert torch.equal(torch.cat(shares)[:, :-1], batch.inputs["ids"])
+    def batch() -> Batch:  # each process opens the shards for itself
+        rows = torch.from_numpy(TokenWindows(whole(open_shards(shards.folder).shards), 16, 0).batch(5, n))
+        return Batch({"ids": rows[:, :-1]}, rows[:, 1:], rows[:, 1:].numel(), rows.numel())
+
+    for n in (16, 19, 8):
+        plain = ALONE.share(batch())
+        seats = [Joined(Seat(rank, world, rank, world)) for rank in range(world)]
+        shares = [seat.share(batch()) for seat in seats]
+        assert torch.equal(torch.cat([share.inputs["ids"] for share in shares]), plain.inputs["ids"])
+        assert torch.equal(torch.cat([share.targets for share in shares]), plain.targets)
+        assert {share.n_targets for share in shares} == {plain.n_targets}
+        assert [row for seat in seats for row in seat.rows(n)] == list(range(n))
 
 
 def test_the_first_batch_at_step_one_million_comes_within_100_ms():

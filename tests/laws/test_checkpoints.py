@@ -62,6 +62,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "windows in some layers": {**SQUARE, "window": 8, "windowed_layers": (True, False)},
     "a base for windows": {**SQUARE, "window": 8, "windowed_layers": (False, True), "local_rotary_base": 100.0},
     "no bias on what attention adds": {**SQUARE, "qk_norm": False, "attention_bias": True, "attention_out_bias": False},
+    "no bias on keys": {**SQUARE, "qk_norm": False, "attention_bias": True, "attention_key_bias": False},
     "a bias on what attention adds": {**SQUARE, "attention_bias": False, "attention_out_bias": True},
     "gemma2": {**SQUARE, **GEMMA, "attention_softcap": 20.0, "logit_softcap": 15.0},
     "gemma3": {**SQUARE, **GEMMA, "qk_norm": True, "local_rotary_base": 100.0, "attention_scale": 0.5},
@@ -179,6 +180,7 @@ def configs(draw: st.DrawFn) -> ModelConfig:
     choices: dict[str, list[Any]] = {
         "attention_bias": [True, False],
         "attention_dropout": [0.0, 0.2],
+        "attention_key_bias": [None, True, False],
         "attention_out_bias": [None, True, False],
         "attention_scale": [None, 1.0, 0.3],
         "bigram": [None, 64],

@@ -239,7 +239,7 @@ def test_an_encoder_may_differ_from_its_decoder_in_everything(random_model, name
     assert override.items() <= side.model_dump().items()
     unlike = {field for field in ModelConfig.model_fields if getattr(side, field) != getattr(model.config, field)}
     following = {"d_head", "d_value", "n_kv_heads", "d_ff"} if {"d_model", "n_heads"} & override.keys() else set()
-    following |= {"attention_out_bias"} if "attention_bias" in override else set()
+    following |= {"attention_key_bias", "attention_out_bias"} if "attention_bias" in override else set()
     assert unlike <= {"shape", "encoder", *override, *following}
     # Its encoder is the encoder-only model of that config.
     alone = Encoder(side)

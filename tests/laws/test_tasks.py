@@ -17,9 +17,12 @@ from glassformer.tokenizers.roles import SEPARATOR, START
 from glassformer.training.loop import accumulate_gradients
 from glassformer.training.tasks import TASKS, Batch
 from glassformer.training.tasks.embed import TEMPERATURE, Embed
-from toys import TOYS, TOYS_OF_ROWS, prepared
+from toys import TOYS, TOYS_OF_ROWS, TOYS_OF_VECTORS, prepared, toy_of
 
-ROWS_BY_THEMSELVES = [name for name in TOYS_OF_ROWS if name != "embed"]  # whose rows have no say in each other's loss
+ALL = [*TOYS, *TOYS_OF_VECTORS]
+ALL_OF_ROWS = [*TOYS_OF_ROWS, *TOYS_OF_VECTORS]
+ROWS_BY_THEMSELVES = [name for name in ALL_OF_ROWS if name != "embed"]  # whose rows have no say in each other's loss
+LABELS = ("classify", "classify_vectors")
 
 
 @pytest.fixture(scope="module")
@@ -53,17 +56,18 @@ def same(one: Batch, other: Batch) -> bool:
         and (one.n_targets, one.n_tokens) == (other.n_targets, other.n_tokens)
         and torch.equal(one.targets, other.targets)
         and all(torch.equal(one.inputs[key], other.inputs[key]) for key in keys)
+        and one.options == other.options
     )
 
 
 def test_there_is_a_toy_for_every_task():
-    assert {toy.task for toy in TOYS.values()} == TASKS.keys()
+    assert {toy_of(name).task for name in ALL} == TASKS.keys()
 
 
 # Batches
 
 
-@pytest.mark.parametrize("name", TOYS)
+@pytest.mark.parametrize("name", ALL)
 def test_the_batch_of_a_step_is_a_pure_function_of_recipe_and_step(ready, tmp_path, name):
     _, task = ready(name)
     _, again = prepared(name, tmp_path)  # of another process, as it were
@@ -75,24 +79,24 @@ def test_the_batch_of_a_step_is_a_pure_function_of_recipe_and_step(ready, tmp_pa
     assert not all(same(batch, other.batch(step)) for step, batch in enumerate(forwards))
 
 
-@pytest.mark.parametrize("name", TOYS)
+@pytest.mark.parametrize("name", ALL)
 def test_a_batch_says_how_many_targets_and_tokens_it_has(ready, name):
     _, task = ready(name)
     for step in range(5):
         batch = task.batch(step)
         rows = {len(tensor) for tensor in batch.inputs.values()}
-        if TOYS[name].task == "embed":
+        if toy_of(name).task == "embed":
             assert rows == {2 * len(batch.targets)}
         else:
             assert rows == {len(batch.targets)}
         assert 0 < batch.n_targets <= batch.n_tokens
-        if TOYS[name].task not in ("classify", "embed"):
+        if toy_of(name).task not in (*LABELS, "embed"):
             assert batch.n_targets == (batch.targets != IGNORED).sum()
-        elif TOYS[name].task == "classify":
+        elif toy_of(name).task in LABELS:
             assert batch.n_targets == len(batch.targets)
 
 
-@pytest.mark.parametrize("name", TOYS_OF_ROWS)
+@pytest.mark.parametrize("name", ALL_OF_ROWS)
 def test_an_epoch_shows_every_row_once(ready, name):
     _, task = ready(name)
     rows = [row for step in range(task.batches.per_epoch) for row in task.batches.batch(step)]
@@ -104,7 +108,7 @@ def test_an_epoch_shows_every_row_once(ready, name):
 
 
 @pytest.mark.parametrize("portions", [2, 5])
-@pytest.mark.parametrize("name", [name for name in TOYS if name != "embed"])
+@pytest.mark.parametrize("name", [name for name in ALL if name != "embed"])
 def test_a_step_in_portions_has_the_gradient_of_the_whole(ready, name, portions):
     recipe, task = ready(name)
     found = []
@@ -128,13 +132,13 @@ def test_the_loss_of_a_batch_is_that_of_its_rows_one_by_one(ready, name):
 
     def loss(rows: list[int]) -> tuple[float, int]:
         batch = task.collate("train", rows)
-        return task.loss(model(**batch.inputs), batch).item(), batch.n_targets
+        return task.loss(batch.answers(model), batch).item(), batch.n_targets
 
     losses, counts = zip(*(loss([row]) for row in rows), strict=True)
     assert loss(rows) == (pytest.approx(sum(losses), rel=1e-5), sum(counts))
 
 
-@pytest.mark.parametrize("name", TOYS)
+@pytest.mark.parametrize("name", ALL)
 def test_an_evaluation_is_repeatable_and_leaves_the_model_as_it_was(ready, name):
     recipe, task = ready(name)
     model = model_of(recipe)
@@ -155,7 +159,7 @@ def test_the_score_is_the_mean_over_all_targets_held_back(ready, name):
     total, count = 0.0, 0
     for row in task.kept["validation"].tolist():
         batch = task.collate("validation", [row])
-        total, count = total + task.loss(model(**batch.inputs), batch).item(), count + batch.n_targets
+        total, count = total + task.loss(batch.answers(model), batch).item(), count + batch.n_targets
     score = task.evaluate(model, whole=True)
     assert (score.n_tokens, score.loss) == (count, pytest.approx(total / count, rel=1e-5))
 

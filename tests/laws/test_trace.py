@@ -13,6 +13,7 @@ from glassformer.errors import ConfigError
 from glassformer.models import PRESETS, preset
 from glassformer.models import heads as heads_module
 from glassformer.models import stack as stack_module
+from glassformer.models import vectors as vectors_module
 from glassformer.nn import attention as attention_module
 from glassformer.nn import block as block_module
 from glassformer.nn import mlp as mlp_module
@@ -25,7 +26,15 @@ from glassformer.nn.positions import POSITIONS
 from glassformer.trace import points_of, tap, watch
 from shapes import KINDS, PUBLISHED, call, sources
 
-TAPPED = (attention_module, block_module, heads_module, mlp_module, norms_module, stack_module)
+TAPPED = (
+    attention_module,
+    block_module,
+    heads_module,
+    mlp_module,
+    norms_module,
+    stack_module,
+    vectors_module,
+)
 SHRUNK = {"vocab_size": 29, "d_model": 16, "n_layers": 2, "n_heads": 2, "max_len": 16, "d_ff": 24}
 READABLE = {
     "scores",

@@ -9,6 +9,7 @@ import random
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from glassformer.lens.explain.pictures import PICTURES
 from glassformer.lens.explain.words import ELSEWHERE, STEPS, TITLES, title_of
 from glassformer.lens.glass import Trace, trace_text
 from glassformer.lens.graph import graph
+from glassformer.lens.graph.sound import sound_nodes
 from glassformer.lens.layout import display_width
 from glassformer.lens.numbers import rounding
 from glassformer.lens.replay import Replay
@@ -35,7 +37,8 @@ from glassformer.nn.mlp import MLPS
 from glassformer.nn.norms import NORMS
 from glassformer.nn.positions import POSITIONS
 from glassformer.tokenizers import TOKENIZERS, train_tokenizer
-from shapes import KINDS
+from shapes import EVERY_KIND
+from sounds import FEATURES, features, heard
 from traces import trace_ids
 
 TEXT = "the cat sat."
@@ -96,12 +99,25 @@ def test_every_number_agrees_with_its_arithmetic(
     is_told_well(explain(trace_ids(model), layer=1, head=3, position=-2, channel=5))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_every_kind_of_model_is_walked_through(make_model: Make, kind: str) -> None:
-    model = make_model(**KINDS[kind], n_layers=2)
+    model = make_model(**{**EVERY_KIND[kind], "n_layers": 2})
     told = explain(trace_ids(model), layer=-1, head=-1)
     is_told_well(replace(told, checks=()) if kind == "tags" else told)  # the targets there are no tokens
-    assert told["head.out" if "pooled" in kind else "head.logits"].value is not None
+    assert told["head.out" if model.config.head == "pooled" else "head.logits"].value is not None
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_the_walk_begins_with_the_samples(make_model: Make, name: str) -> None:
+    told = explain(heard(make_model, name, shape="encoder_decoder", ctc_blank=9, target="ab"))
+    assert not failures(told)
+    steps = [section.step for section in told.sections]
+    assert steps[0] == "encoder.tokens"
+    assert steps[1] in ("sound.frames", "sound.emphasised")
+    order = ["sound.mel", "encoder.embedding.vectors", "encoder.embedding.convolutions.1.out", "encoder.norm.out"]
+    order += ["decoder.blocks.0.cross_attention.pattern", "head.probability", "loss", "ctc.probability"]
+    assert sorted(order, key=steps.index) == order
+    assert max(map(display_width, told.render().splitlines())) <= 80
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -133,17 +149,18 @@ def test_every_tokenizer_is_shown(make_model: Make, kind: str) -> None:
 def everything(make_model: Make) -> Iterator[Model]:
     """Models that have between them every recipe."""
     for norm, place in itertools.product(NORMS, BLOCKS):
-        for fields in (*KINDS.values(), *OPTIONS.values(), *({"positions": scheme} for scheme in POSITIONS)):
+        for fields in (*EVERY_KIND.values(), *OPTIONS.values(), *({"positions": scheme} for scheme in POSITIONS)):
             yield make_model(**{"n_layers": 1, "norm": norm, "norm_place": place, **fields})
 
 
 def test_every_tensor_has_a_title_and_no_table_has_a_row_too_many(make_model: Make) -> None:
     titles, recipes = set[str](), set[str]()
-    for model in everything(make_model):
-        for node in graph(model, targets=model.config.shape != "encoder").values():
-            titles.add(title_of(node).removeprefix("CROSS-ATTENTION: "))
-            recipes.add(node.recipe.name)
-    known = {*TITLES.values(), "RESIDUAL STREAM"}
+    graphs = [graph(model, targets=model.config.shape != "encoder") for model in everything(make_model)]
+    for node in chain.from_iterable((*(one.values() for one in graphs), *(sound_nodes(features(n)) for n in FEATURES))):
+        titles.add(title_of(node).removeprefix("CROSS-ATTENTION: "))
+        recipes.add(node.recipe.name)
+    convolved = {f"CONVOLUTION {number}{step}" for number in (1, 2) for step in ("", ", ITS ACTIVATION")}
+    known = {*TITLES.values(), "RESIDUAL STREAM"} | convolved
     assert titles <= known | {f"{title}, {step}" for title in known for step in STEPS.values()}
     assert known <= titles | {title.split(",")[0] for title in titles}
     begins = {name.rsplit(".", cut)[0] for name in recipes for cut in range(name.count(".") + 1)}

@@ -23,7 +23,7 @@ from glassformer.lens.glass.points import Points
 from glassformer.lens.glass.sizes import choose_points
 from glassformer.lens.glass.verify import made
 from glassformer.lens.recording import fetch
-from shapes import KINDS
+from shapes import EVERY_KIND
 from traces import SHAPES, TINY, trace_ids
 
 
@@ -41,9 +41,9 @@ def written(random_model, tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_what_is_read_is_what_was_written(random_model, tmp_path, kind):
-    trace = trace_ids(random_model(**{**TINY, **KINDS[kind]}), ids=(1, 0, 2, 1))
+    trace = trace_ids(random_model(**{**TINY, **EVERY_KIND[kind]}), ids=(1, 0, 2, 1))
     trace.save(tmp_path / "x.glass")
     again = open_glass(tmp_path / "x.glass")
     assert list(again) == list(trace)

@@ -11,14 +11,16 @@ import pytest
 import torch
 
 from glassformer.generate.sampling import STAGES, count_tokens
-from glassformer.lens.recipes import RECIPES, attention, beams, head, sampling
+from glassformer.lens.graph.sound import sound_nodes
+from glassformer.lens.recipes import RECIPES, attention, beams, head, sampling, vectors
 from glassformer.lens.recipes.expression import FUNCTIONS, Values, evaluate, walk
 from glassformer.lens.recipes.notation import NOTATIONS
 from glassformer.lens.recording import record
 from glassformer.lens.replay import Replay
 from glassformer.nn.mlp import MLPS
 from glassformer.trace import points_of
-from shapes import KINDS, PUBLISHED, padded
+from shapes import EVERY_KIND, HEARING, PUBLISHED, padded, vectors_of
+from sounds import FEATURES, features, heard
 from traces import SCHEMES, TINY, trace_ids
 
 CELLS = 8
@@ -26,7 +28,7 @@ MODELS = {  # together they use every row of RECIPES that a model can
     **{f"{scheme}, pre": {"positions": scheme, "norm_bias": True} for scheme in SCHEMES},
     **{f"{scheme}, encoder, post": {"positions": scheme, "shape": "encoder", "norm_place": "post"} for scheme in SCHEMES},
     **{name: {"mlp": name} for name in MLPS},
-    **{kind: KINDS[kind] for kind in KINDS},
+    **EVERY_KIND,
     "caps": {"attention_softcap": 2.0, "logit_softcap": 3.0, "logit_scale": 0.5},
     "layernorm and groups": {"norm": "layernorm", "n_kv_heads": 2, "norm_bias": True, "attention_bias": True},
     "no learned norm": {"norm": "layernorm", "norm_gain": False},
@@ -97,6 +99,29 @@ def test_the_same_of_packed_documents_and_prefixes(random_model):
         assert formula_against_function(replay, 0) + formula_against_function(replay, 1) == []
 
 
+@pytest.mark.parametrize("kind", HEARING)
+def test_the_same_of_padded_vectors(random_model, kind):
+    model = random_model(**{**TINY, **HEARING[kind]})
+    at = torch.stack([torch.where(torch.arange(9) < length, torch.arange(9), -1) for length in (5, 9)])
+    heard = vectors_of(model, torch.arange(18).view(2, 9))
+    if model.config.shape == "encoder":
+        replay = record(model, heard, at=at)
+    else:
+        replay = record(model, torch.arange(8).view(2, 4), source=heard, source_at=at)
+    assert [one for one in replay.compare() if not one.ok] == []
+    for text in range(2):
+        assert formula_against_function(replay, text) == []
+    assert any(node.recipe.name == "embedding.silence" for node in replay.graph.values()) == bool(
+        model.config.vectors.strides
+    )
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_the_same_of_sounds(random_model, name):
+    replay = heard(random_model, name, shape="encoder", n_layers=1).replay
+    assert formula_against_function(replay) == []
+
+
 def sampled(recipe, inputs, **constants):
     """Function and formula of a sampling recipe in every cell."""
     whole = recipe.compute(**inputs, **constants)
@@ -158,7 +183,11 @@ def recipes_made(random_model):
     for name in MODELS:
         for node in replay_of(random_model, name).graph.values():
             made[(node.recipe.name, str(node.recipe.formula))] = node.recipe
-    chosen = [sampling.stage(name) for name in STAGES]
+    for name in FEATURES:
+        for node in sound_nodes(features(name)):
+            made[(node.recipe.name, str(node.recipe.formula))] = node.recipe
+    chosen = [vectors.as_given(padded=True), vectors.silence("t")]
+    chosen += [sampling.stage(name) for name in STAGES]
     chosen += [sampling.stage("temperature", coldest_of_all=True), sampling.order(), sampling.mass_before()]
     chosen += [sampling.chances(), sampling.cumulative(), beams.gathered(), beams.score()]
     chosen += [attention.mask_rule(causal=True, window=True, packed=True, prefix_seen=True), head.loss()]
@@ -191,6 +220,7 @@ ROWS_BY_FUNCTION = {  # rows whose arithmetic has a function of its own
     "embedding.out": "add",
     "residual.sum": "add",
     "norm.rms": "root_mean_square",
+    "convolution.pre": "convolved",
 }
 
 

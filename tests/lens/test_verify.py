@@ -17,7 +17,7 @@ from glassformer.lens.recording import record
 from glassformer.models.presets import PRESETS
 from glassformer.nn.mlp import MLPS
 from glassformer.ops.masks import RULES
-from shapes import KINDS, PUBLISHED, padded
+from shapes import EVERY_KIND, PUBLISHED, padded
 from traces import SCHEMES, SHAPES, TINY, trace_ids
 
 SHRUNK = {"vocab_size": 13, "max_len": 12, "d_model": 8, "n_layers": 1, "n_heads": 4, "d_head": 4, "dropout": 0.0}
@@ -63,9 +63,9 @@ def test_every_preset_verifies(random_model, name):
     assert found.ok, found.render()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_every_kind_of_head_verifies(random_model, kind):
-    found = verify(trace_ids(random_model(**{**TINY, **KINDS[kind]}), ids=(1, 0, 2, 1)))
+    found = verify(trace_ids(random_model(**{**TINY, **EVERY_KIND[kind]}), ids=(1, 0, 2, 1)))
     assert found.ok, found.render()
 
 
@@ -217,9 +217,9 @@ def test_a_fused_path_that_differs_is_noticed(random_model, monkeypatch):
     assert "readable steps against the fused path" in {check.label for check in trace.verify().checks if not check.ok}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_sizes_are_known_before_the_run(random_model, kind):
-    model = random_model(**{**TINY, **KINDS[kind], "bigram": 40 if "decoder" in kind else None})
+    model = random_model(**{**TINY, **EVERY_KIND[kind], "bigram": 40 if "decoder" in kind else None})
     replay = trace_ids(model, ids=(1, 0, 2, 1)).replay
     expected = bytes_of(replay.graph, model, lengths_of(replay.given))
     assert {name: tensor.numel() * tensor.element_size() for name, tensor in replay.points.items()} == {

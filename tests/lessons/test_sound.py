@@ -11,7 +11,8 @@ from torch.testing import assert_close
 
 from glassformer.errors import DataError
 from glassformer.lessons import sound as chapter
-from glassformer.lessons.models.ear import Ear, hertz_of, mel_of, melody
+from glassformer.lessons.models.ear import Ear, melody
+from glassformer.ops.mel import hertz_of, mel_of
 
 EAR = Ear()
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
 from glassformer.errors import ConfigError, TokenizerError
-from glassformer.tokenizers import BytePairTokenizer, Merge
+from glassformer.tokenizers import BytePairTokenizer, Merge, load_tokenizer, train_tokenizer
 from glassformer.tokenizers.bpe import usual_vocab_size
 from glassformer.tokenizers.fast import load_gigatoken
 from glassformer.tokenizers.pairs import MergeTable, extend_vocab, first_vocab
-from glassformer.tokenizers.patterns import PATTERNS, compiled, pieces
+from glassformer.tokenizers.patterns import PATTERNS, PatternName, compiled, pieces
 
 WORDS = ["newest", "oldest", "creative"]
 LONG = {"letters": "a", "spaces": " ", "lines": "\n", "emoji": "😀", "unlike letters": "etaoinshrdlu"}
@@ -57,6 +59,27 @@ def test_merges_never_reach_across_pieces_or_documents() -> None:
 )
 def test_patterns_cut_as_their_models_do(pattern: str, expected: list[str]) -> None:
     assert compiled(PATTERNS[pattern]).findall("It's 12345 (foo).\n\n  x'LL \n ") == expected
+
+
+def test_every_pattern_is_one_that_recipes_and_the_command_line_know() -> None:
+    from glassformer.cli.tokenizer import train
+    from glassformer.training.recipe import TokenizerRecipe
+
+    assert get_args(PatternName) == tuple(PATTERNS)
+    assert [TokenizerRecipe(pattern=name).pattern for name in get_args(PatternName)] == list(PATTERNS)
+    told = get_type_hints(train, include_extras=True)["pattern"].__metadata__[0].help
+    assert all(name in told for name in PATTERNS)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_tokenizer_is_trained_saved_and_opened_with_each_pattern(pattern: PatternName, tmp_path: Path) -> None:
+    text = "The cat's 123 sat on GLASSFormer's mat 4567.\n  It'll rain, don't\tthey? éÀ 北京 "
+    made = train_tokenizer("bpe", [text * 9], vocab_size=290, pattern=pattern)
+    made.save(tmp_path)
+    again = load_tokenizer(tmp_path)
+    assert again.encode(text) == made.encode(text)
+    assert made.decode(made.encode(text)) == text
+    assert getattr(again, "pattern", None) == pattern
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)

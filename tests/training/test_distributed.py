@@ -5,27 +5,29 @@ Two processes are started once, as ``python test_distributed.py FOLDER STEPS``, 
 
 from __future__ import annotations
 
+import itertools
 import json
-import os
 import random
-import socket
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from glassformer.checkpoints.film_file import read_film
 from glassformer.errors import ConfigError, GlassformerError
 from glassformer.models import ModelConfig, build_model
 from glassformer.training import Silence, train_run
 from glassformer.training.checkpoint import Checkpoints, State, damage, flatten, restore
 from glassformer.training.distributed.launch import Seat, find_seat, first_host, how_many, meet_at
+from glassformer.training.film import FILM
 from glassformer.training.optimisers import Optimisers
 from glassformer.training.recipe import OptimiserRecipe, Recipe
 from glassformer.training.recompute import recompute_blocks
 from glassformer.training.tasks.task import Batch
+from processes import run_pair
 
 KINDS = ("replicate", "shard", "tensor")
 MODEL: dict[str, Any] = {"d_model": 16, "n_layers": 2, "n_heads": 2, "max_len": 16}
@@ -41,9 +43,23 @@ def wishes(folder: Path, steps: int, **loop: Any) -> dict[str, Any]:
     return {
         "data": {"sources": [str(folder / "words.txt")]},
         "model": {**MODEL, "dropout": 0.0},
+        "film": {"every": 4},
         "optimiser": {"grad_clip": 1.0, "ema": 0.9, **(GENTLE if steps > 50 else {})},
         "loop": {"steps": steps, "batch_size": 6, "threads": 1, "grad_accum": 2, "compile": "no", **every, **loop},
     }
+
+
+def pairs_wishes(folder: Path, **loop: Any) -> dict[str, Any]:
+    """A recipe of a small run on pairs, whose rows are compared with each other; batches have 1 to 6 of them."""
+    words = ("one", "two", "three", "four", "ten")
+    rows = [" ".join(some) for n in (1, 2, 3) for some in itertools.product(words, repeat=n)]
+    if not (folder / "pairs.tsv").exists():
+        (folder / "pairs.tsv").write_text("".join(f"{row}\t{row.upper()}\n" for row in rows))
+    asked = wishes(folder, 10, **loop)
+    asked["loop"] = {**asked["loop"], "batch_tokens": 36, "grad_accum": 1}
+    del asked["loop"]["batch_size"]
+    asked["model"] = {**asked["model"], "d_ff": 32}
+    return {**asked, "task": "embed", "tokenizer": {"kind": "words"}, "data": {"sources": [str(folder / "pairs.tsv")]}}
 
 
 def trained_parts(seed: int = 0) -> tuple[Any, Optimisers]:
@@ -89,6 +105,8 @@ def take_part(folder: Path, steps: int) -> None:
                 wishes(folder, steps, parallel=kind), folder / kind, minutes=1, screen=Silence(), topology=topology
             )
             reshard(folder, kind, topology)
+            asked = pairs_wishes(folder, parallel=kind)
+            train_run(asked, folder / f"{kind}-embed", minutes=1, screen=Silence(), topology=topology)
         ids = torch.randint(19, (3, 16), generator=torch.Generator().manual_seed(0))
         model = random_model()
         plain = model(ids)
@@ -138,37 +156,23 @@ def spoilt_snapshot(model: Any, rank: int) -> Any:
     return Snapshot(1, {"model.safetensors": values}, {"state.json": "{}"})
 
 
-class Pair:
+class Both:
     """What two processes left in a folder."""
 
     def __init__(self, folder: Path, steps: int) -> None:
         self.folder = folder
         draw = random.Random(0)
         words = ["the", "cat", "sat", "on", "a", "mat", "and", "the", "dog", "ran", "to", "a", "door", "of", "rain"]
+        pairs_wishes(folder)
         (folder / "words.txt").write_text("".join(" ".join(draw.choices(words, k=6)) + ".\n" for _ in range(200)))
         self.model, self.optimisers = trained_parts()
         Checkpoints(folder / "alone", 2).save(self.model, self.optimisers, None, State(step=7), "data")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLASSFORMER_TIMEOUT": "60"}
-        running = [
-            subprocess.Popen(
-                [sys.executable, __file__, str(folder), str(steps)],
-                env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
-                stderr=subprocess.PIPE,
-            )
-            for rank in (0, 1)
-        ]
-        try:
+
+        def alone() -> None:
             train_run(wishes(folder, steps), folder / "one", minutes=1, screen=Silence())
-            for process in running:
-                _, said = process.communicate(timeout=280)
-                assert process.returncode == 0, said.decode()
-        finally:
-            for process in running:
-                process.kill()
-                process.communicate()
+            train_run(pairs_wishes(folder), folder / "one-embed", minutes=1, screen=Silence())
+
+        run_pair(__file__, folder, steps, meanwhile=alone)
         self.found = [json.loads((folder / f"found-{rank}.json").read_text()) for rank in (0, 1)]
 
     def losses(self, name: str) -> list[float]:
@@ -178,19 +182,40 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    return Pair(tmp_path_factory.mktemp("pair"), steps=10)
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Both:
+    return Both(tmp_path_factory.mktemp("pair"), steps=10)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_losses_of_two_processes_are_those_of_one(pair: Pair, kind: str) -> None:
+def test_losses_of_two_processes_are_those_of_one(pair: Both, kind: str) -> None:
     assert pair.losses(kind) == pytest.approx(pair.losses("one"), rel=1e-4)
     assert len(pair.losses(kind)) == 10
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_that_are_compared_are_compared_with_those_of_all_processes(pair: Both, kind: str) -> None:
+    assert pair.losses(f"{kind}-embed") == pytest.approx(pair.losses("one-embed"), rel=1e-4)
+    assert len(pair.losses(f"{kind}-embed")) == 10
+
+
+@pytest.mark.parametrize("run", ["", "-embed"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_film_of_two_processes_is_that_of_one(pair: Both, kind: str, run: str) -> None:
+    ours, plain = (read_film(pair.folder / f"{name}{run}" / FILM) for name in (kind, "one"))
+    assert ours.header.encoded() == plain.header.encoded()
+    assert ours.frames["step"].tolist() == [0, 4, 8, 10]
+    for name, dtype, _ in ours.header.fields:
+        if dtype == "<i4":  # the likeliest answers, of which some are equally likely
+            continue
+        atol, rtol = (1, 0) if dtype == "|u1" else (1e-3, 1e-3)
+        np.testing.assert_allclose(
+            ours.frames[name].astype(float), plain.frames[name].astype(float), rtol, atol, err_msg=name
+        )
+
+
 @pytest.mark.slow
 def test_losses_stay_those_of_one_over_a_hundred_steps(tmp_path: Path) -> None:
-    long = Pair(tmp_path, steps=100)
+    long = Both(tmp_path, steps=100)
     for kind in KINDS:
         assert long.losses(kind) == pytest.approx(long.losses("one"), rel=1e-4)
         apart = max(abs(a / b - 1) for a, b in zip(long.losses(kind), long.losses("one"), strict=True))
@@ -198,7 +223,7 @@ def test_losses_stay_those_of_one_over_a_hundred_steps(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_two_processes_leave_the_files_of_one(pair: Pair, kind: str) -> None:
+def test_two_processes_leave_the_files_of_one(pair: Both, kind: str) -> None:
     def files(name: str) -> set[str]:
         root = pair.folder / name
         return {str(file.relative_to(root)) for file in root.rglob("*") if "checkpoints" not in file.parts}
@@ -208,7 +233,7 @@ def test_two_processes_leave_the_files_of_one(pair: Pair, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_checkpoint_goes_from_one_process_to_two_and_back_bit_for_bit(pair: Pair, kind: str) -> None:
+def test_a_checkpoint_goes_from_one_process_to_two_and_back_bit_for_bit(pair: Both, kind: str) -> None:
     path = pair.folder / f"again-{kind}" / "step-00000008"
     assert damage(path) is None
     model = build_model(CONFIG, 5)
@@ -221,7 +246,7 @@ def test_a_checkpoint_goes_from_one_process_to_two_and_back_bit_for_bit(pair: Pa
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_process_goes_on_where_two_stopped(pair: Pair, kind: str) -> None:
+def test_one_process_goes_on_where_two_stopped(pair: Both, kind: str) -> None:
     """With a checkpoint of ten steps' run in place, and more steps allowed, the averaged weights are there too."""
     newest = max((pair.folder / kind / "checkpoints").iterdir())
     names = {file.name for file in newest.iterdir()}
@@ -229,19 +254,19 @@ def test_one_process_goes_on_where_two_stopped(pair: Pair, kind: str) -> None:
     assert json.loads((newest / "manifest.json").read_text())["step"] == 5
 
 
-def test_the_tensor_parallel_forward_pass_is_the_plain_one(pair: Pair) -> None:
+def test_the_tensor_parallel_forward_pass_is_the_plain_one(pair: Both) -> None:
     for found in pair.found:
         assert found["forward"]["cut"] == 14
         assert found["forward"]["logits"] < 1e-5
         assert found["forward"]["gradients"] < 1e-4
 
 
-def test_processes_agree(pair: Pair) -> None:
+def test_processes_agree(pair: Both) -> None:
     for found in pair.found:
         assert found["agree"] == {"any": True, "none": False, "first": 0}
 
 
-def test_what_one_process_refuses_to_save_none_saves(pair: Pair) -> None:
+def test_what_one_process_refuses_to_save_none_saves(pair: Both) -> None:
     for found in pair.found:
         assert "holds numbers that are none" in found["refused"]
     assert not list((pair.folder / "spoilt").glob("step-*"))
@@ -315,7 +340,6 @@ def test_how_many_processes_are_started() -> None:
         ({"loop": {"parallel": "tensor"}, "model": {"n_kv_heads": 1}}, "model.n_kv_heads=1 does not divide"),
         ({"loop": {"parallel": "tensor"}, "model": {"positions": "alibi"}}, "model.positions=alibi cannot"),
         ({"data": {"sources": ["-"]}}, "standard input"),
-        ({"film": {"every": 5}}, "film"),
     ],
 )
 def test_what_processes_cannot_do_is_refused(more: dict[str, Any], clause: str) -> None:
@@ -329,15 +353,6 @@ def test_what_processes_cannot_do_is_refused(more: dict[str, Any], clause: str) 
     recipe = Recipe.parse({**asked, "tokenizer": {}}, "recipe")
     with pytest.raises(ConfigError, match=clause):
         Joined(Seat(0, 2, 0, 2)).refuse(recipe, Text.__new__(Text))
-
-
-def test_rows_that_are_compared_are_not_divided() -> None:
-    from glassformer.training.distributed.topology import Joined
-    from glassformer.training.tasks.embed import Embed
-
-    recipe = Recipe.parse({**wishes(Path(), 1), "model": CONFIG.model_dump(), "tokenizer": {}}, "recipe")
-    with pytest.raises(ConfigError, match="compared with each other"):
-        Joined(Seat(0, 2, 0, 2)).refuse(recipe, Embed.__new__(Embed))
 
 
 @pytest.mark.parametrize("shape", ["decoder", "encoder_decoder"])

@@ -23,7 +23,7 @@ from glassformer.training import sitting as running_room
 from glassformer.training.lock import locked
 from glassformer.training.recipe import OptimiserRecipe
 from running import QUICK, SENTENCES, quick_settings
-from toys import TOYS, toy_wishes
+from toys import TOYS, toy_of, toy_wishes
 
 pytestmark = pytest.mark.usefixtures("swift")
 
@@ -102,10 +102,10 @@ def test_a_run_stopped_twice_ends_in_the_same_bits(text, tmp_path, stop_after, v
     check_that_stopping_twice_changes_nothing(text, tmp_path, stop_after, wishes(**VARIANTS[variant]))
 
 
-@pytest.mark.parametrize("name", TOYS)
+@pytest.mark.parametrize("name", [*TOYS, "transcribe", "classify_vectors"])
 def test_a_run_of_any_task_stopped_twice_ends_in_the_same_bits(tmp_path, stop_after, name):
     asked = toy_wishes(name, **EVERY, **{"model.dropout": 0.1})
-    check_that_stopping_twice_changes_nothing(TOYS[name].write(tmp_path), tmp_path, stop_after, asked)
+    check_that_stopping_twice_changes_nothing(toy_of(name).write(tmp_path), tmp_path, stop_after, asked)
 
 
 def test_a_run_of_two_vocabularies_stopped_twice_ends_in_the_same_bits(tmp_path, stop_after):
@@ -328,6 +328,10 @@ def test_a_recipe_that_was_edited_by_hand_is_refused_with_both_values(command, t
         CheckpointError, match=r"since: optimiser\.eps 1e-10 -> 1e-09, loop\.log_every 1 -> 2; undo that"
     ):
         train(text, tmp_path / "run", **quick_settings())
+    stop_after(None)
+    train(text, tmp_path / "run", allow_changed=True, **quick_settings())
+    changes = ["optimiser.eps 1e-10 -> 1e-09", "loop.log_every 1 -> 2"]
+    assert {"step": 2, "allowed_changes": changes} in told(tmp_path / "run")
 
 
 def test_allow_changed_goes_on_all_the_same_and_logs_what_has_changed(command, text, tmp_path, stop_after):

@@ -25,6 +25,16 @@ USES = {  # shape, or head of an encoder -> its use
         "It reads a source whole, then writes a target token by token, looking at the source in every layer.",
         'glassformer translate . "Good morning."',
     ),
+    "transcribe": Use(
+        "automatic-speech-recognition",
+        "It reads a sequence of vectors whole, such as those of a sound, then writes what was said.",
+        "glassformer transcribe . speech.wav",
+    ),
+    "classify_vectors": Use(
+        "audio-classification",
+        "It reads a sequence of vectors whole, such as those of a sound, and labels it.",
+        "glassformer classify . speech.wav",
+    ),
     "tokens": Use(
         "fill-mask",
         "Every token sees the whole text; it fills in what is masked.",
@@ -67,6 +77,8 @@ def model_card(title: str, model: Model, family: Family, body: str | None, *, ha
 
 def use_of(config: ModelConfig) -> Use:
     """What a model of this shape and head is for."""
+    if config.vectors is not None:
+        return USES["classify_vectors" if config.head == "labels" else "transcribe"]
     return USES[config.head if config.shape == "encoder" else config.shape]
 
 
@@ -103,7 +115,11 @@ def stack_in_words(config: ModelConfig) -> str:
 
 
 def rows_in_words(config: ModelConfig) -> str:
-    """How many tokens a stack knows, and how many it takes at once."""
+    """How many tokens a stack knows, and how many it takes at once; of vectors, how wide they are."""
+    if config.vectors is not None and config.shape == "encoder":
+        return (
+            f"vectors of {config.vectors.size:,} numbers and a context of {config.max_len:,} of what convolutions leave"
+        )
     return f"a vocabulary of {config.vocab_size:,} and a context of {config.max_len:,} tokens"
 
 
@@ -130,6 +146,8 @@ def whose_shape(config: ModelConfig, family: Family) -> str:
 
 def with_others(config: ModelConfig) -> str:
     """A program that uses the model by means of another library."""
+    if config.vectors is not None:
+        return piped("automatic-speech-recognition", '"speech.wav"')
     match config.head if config.shape == "encoder" else config.shape:
         case "pooled":
             return (

@@ -23,6 +23,8 @@ OF_TRANSLATORS = (
     "renormalize_logits",
     "suppress_tokens",
 )
+# What Whisper says there of its decoding.
+OF_WHISPER = ("suppress_tokens", "begin_suppress_tokens", "forced_decoder_ids", "max_length")
 ENDINGS = {"first": True, "likely": False, "settled": False, "exact": "never"}  # of a search: our word to theirs
 LENGTHS = {"max_length": "max_new_tokens", "min_length": "min_new_tokens"}
 
@@ -52,6 +54,15 @@ def in_our_words(found: Mapping[str, Any], config: Mapping[str, Any], *, transla
         if isinstance(said, int) and said > 0 and values.get(word) is None:
             values[word] = said - 1
     return values
+
+
+def of_whisper(found: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a Whisper, in its own words here and there: its lengths count the prompt, which changes with each window.
+
+    Older folders keep some of them in config.json.
+    """
+    values = {key: config[key] for key in (*IDS, *OF_WHISPER) if key in config} | dict(found)
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def in_their_words(generation: Mapping[str, Any]) -> dict[str, Any]:

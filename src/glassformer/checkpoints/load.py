@@ -12,13 +12,18 @@ import torch
 from glassformer.checkpoints.chat_template import read_chat_template
 from glassformer.checkpoints.families import Family, Keys
 from glassformer.checkpoints.families.sentence_transformers import read_habits
-from glassformer.checkpoints.generation_words import in_our_words, unkept, writing_of
+from glassformer.checkpoints.families.whisper import WHISPER
+from glassformer.checkpoints.generation_words import in_our_words, of_whisper, unkept, writing_of
 from glassformer.checkpoints.json_files import read_json, refuse_pointer
 from glassformer.checkpoints.recognise import CONFIG, family_of_folder, read_config
 from glassformer.checkpoints.save import SOURCE, refuse_misfits
 from glassformer.checkpoints.tensors import opened
 from glassformer.checkpoints.weights import Progress, from_file, set_aside
-from glassformer.models import Model
+from glassformer.errors import CheckpointError
+from glassformer.features import PREPROCESSOR, FeatureConfig
+from glassformer.features import load as load_features
+from glassformer.features.folders import PROCESSOR
+from glassformer.models import Model, ModelConfig
 from glassformer.tokenizers import Tokenizer
 from glassformer.tokenizers.folders import open_source_tokenizer, open_tokenizer
 
@@ -35,6 +40,7 @@ class Loaded:
     notes: tuple[str, ...] = ()
     source_tokenizer: Tokenizer | None = None  # that of the sources, where they have a vocabulary of their own
     chat_template: str | None = None
+    features: FeatureConfig | None = None  # how a wave becomes the vectors that the model reads
 
 
 def load_model(
@@ -60,7 +66,9 @@ def load_model(
         config = family.from_config(keys, remembered(file.metadata))
         generation |= read_habits(keys, config)
         tokenizer = tokenizer_of(folder)
-        source_tokenizer = source_tokenizer_of(folder) if config.shape == "encoder_decoder" else None
+        is_pair = config.shape == "encoder_decoder" and config.vectors is None
+        source_tokenizer = source_tokenizer_of(folder) if is_pair else None
+        features = features_of(folder, config, family)
         refuse_misfits(config, tokenizer, source_tokenizer, str(folder))
         if tokenizer is not None and config.shape == "encoder_decoder" and family.rules is not None:
             tokenizer.writing = writing_of(generation)
@@ -68,7 +76,7 @@ def load_model(
         model = from_file(config, family, file, dtype, device, progress)
         metadata, aside = file.metadata, (*file.notes, *set_aside(model, family, file))
     said = (*notes(keys, family), *aside)
-    return Loaded(model, tokenizer, generation, family.model_type, metadata, said, source_tokenizer, template)
+    return Loaded(model, tokenizer, generation, family.model_type, metadata, said, source_tokenizer, template, features)
 
 
 def tokenizer_of(folder: Path) -> Tokenizer | None:
@@ -85,6 +93,26 @@ def source_tokenizer_of(folder: Path) -> Tokenizer | None:
     return tokenizer_of(folder / SOURCE) or open_source_tokenizer(folder)
 
 
+def features_of(folder: Path, config: ModelConfig, family: Family) -> FeatureConfig | None:
+    """How a wave becomes the vectors of a model, None where it reads tokens or nobody says; Whisper's way follows from its size.
+
+    Raises CheckpointError where the vectors would not fit the model.
+    """
+    if config.vectors is None:
+        return None
+    if (folder / PREPROCESSOR).exists() or (folder / PROCESSOR).exists():
+        found = load_features(folder)
+    elif family is WHISPER:
+        found = FeatureConfig(kind="whisper", n_mels=config.vectors.size)
+    else:
+        return None
+    if found.channels != config.vectors.size:
+        raise CheckpointError(
+            f"{folder / PREPROCESSOR}: makes vectors of {found.channels} numbers, the model reads {config.vectors.size}"
+        )
+    return found
+
+
 def remembered(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The config that we wrote beside the weights, for the fields that a family has no words for."""
     config = metadata.get("config")
@@ -95,6 +123,8 @@ def read_generation(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """The defaults for generating, in our words; folders without the file keep some of them in config.json."""
     path = folder / "generation_config.json"
     found = read_json(path) if path.exists() else {}
+    if config.get("model_type") == WHISPER.model_type:
+        return of_whisper(found, config)
     return in_our_words(found, config, translates=config.get("is_encoder_decoder") is True)
 
 

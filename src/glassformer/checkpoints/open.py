@@ -1,4 +1,5 @@
-"""Opening a model wherever it is: a folder, a run, a .gguf file, or, where it is asked for, the hub."""
+"""Opening a model wherever it is: a folder (of Whisper also in CTranslate2's layout), a run, a .gguf file, or, where it is
+asked for, the hub."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from glassformer.checkpoints.ctranslate2 import is_ctranslate2, load_ctranslate2
 from glassformer.checkpoints.hub import ASKED, fetch, looks_like_name
 from glassformer.checkpoints.load import Loaded, load_model
 from glassformer.checkpoints.run_folder import model_folder
@@ -24,7 +26,8 @@ def open_model(
     progress: Progress | None = None,
     hub: bool = False,
 ) -> Loaded:
-    """The model of a model folder, of a run folder (its best), of a .gguf file, or of the hub.
+    """The model of a model folder (or one with CTranslate2's model.bin), of a run folder (its best), of a .gguf file, or of
+    the hub.
 
     The hub is asked only for a name that begins with ``hub:``, or, with `hub`, for ``org/name`` where there is no such
     folder. `dtype` None keeps the number type of the file. `progress` is told the bytes that were read and the bytes in
@@ -32,7 +35,10 @@ def open_model(
     """
     path = place_of(target, ask_hub=hub)
     if not path.is_file():
-        return load_model(model_folder(path), dtype=dtype, device=device, progress=progress)
+        folder = model_folder(path)
+        if is_ctranslate2(folder):
+            return load_ctranslate2(folder, dtype=dtype, device=device, progress=progress)
+        return load_model(folder, dtype=dtype, device=device, progress=progress)
     if not is_gguf(path):
         raise CheckpointError(
             f"{path}: is a file, expected a model folder, a run folder or a .gguf file{instead(path)}"

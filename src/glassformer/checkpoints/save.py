@@ -18,6 +18,8 @@ from glassformer.checkpoints.generation_words import IDS, in_their_words
 from glassformer.checkpoints.json_files import write_json
 from glassformer.checkpoints.weights import parameters, to_file
 from glassformer.errors import CheckpointError
+from glassformer.features import FeatureConfig
+from glassformer.features import save as save_features
 from glassformer.files import whole_folder
 from glassformer.models import Model, ModelConfig
 from glassformer.tokenizers import Tokenizer
@@ -37,6 +39,9 @@ BELONGS = (
     "model*.safetensors",
     "model.safetensors.index.json",
     "modules.json",
+    "normalizer.json",
+    "preprocessor_config.json",
+    "processor_config.json",
     "sentence_bert_config.json",
     "special_tokens_map.json",
     "tokenizer.json",
@@ -60,6 +65,7 @@ def save_model(
     title: str | None = None,
     extra: Mapping[str, str] | None = None,
     chat_template: str | None = None,
+    features: FeatureConfig | None = None,
 ) -> None:
     """Write `folder`, in place of the model folder that stands there, if one does.
 
@@ -67,9 +73,9 @@ def save_model(
     `model_type: glassformer`. source_tokenizer: that of an encoder-decoder's sources where it is another one; it goes
     into the folder ``source`` inside. generation: defaults such as ``{"temperature": 0.8}``, in the words of
     generation_config.json. card and title: Markdown for the README.md, such as results, and its heading. extra: what
-    else to remember in the metadata of the weights. chat_template: how conversations are written for it. Raises
-    CheckpointError where a tokenizer does not fit the model or the folder holds other files, DiskError where the disk
-    refuses; then what stood there is untouched.
+    else to remember in the metadata of the weights. chat_template: how conversations are written for it. features: how a
+    wave becomes the vectors that it reads. Raises CheckpointError where a tokenizer does not fit the model or the folder
+    holds other files, DiskError where the disk refuses; then what stood there is untouched.
     """
     folder = folder.resolve()
     refuse_strangers(folder)
@@ -95,6 +101,8 @@ def save_model(
             as_read(tokenizer, config).save(draft)
         if chat_template is not None:
             (draft / "chat_template.jinja").write_text(chat_template, encoding="utf-8")
+        if features is not None:
+            save_features(features, draft)
         if source_tokenizer is not None:
             source_tokenizer.save(draft / SOURCE)
         text = model_card(title or folder.name, model, family, card, has_tokenizer=tokenizer is not None)

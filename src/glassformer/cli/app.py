@@ -9,6 +9,7 @@ from glassformer.cli import (
     classify,
     compare,
     data,
+    doctor,
     embed,
     evaluate,
     explain,
@@ -20,12 +21,14 @@ from glassformer.cli import (
     info,
     learn,
     merge,
+    plan,
     prove,
     step,
     tokenizer,
     tokens,
     trace,
     train,
+    transcribe,
     translate,
     verify,
 )
@@ -64,9 +67,11 @@ def options(
 
 VERBS = {
     "train": train.train,
+    "plan": plan.plan,
     "generate": generate.generate,
     "chat": chat.chat,
     "translate": translate.translate,
+    "transcribe": transcribe.transcribe,
     "classify": classify.classify,
     "embed": embed.embed,
     "fill": fill.fill,
@@ -84,6 +89,7 @@ VERBS = {
     "merge": merge.merge,
     "learn": learn.learn,
     "tokens": tokens.tokens,
+    "doctor": doctor.doctor,
 }
 
 for name, verb in VERBS.items():

@@ -30,7 +30,10 @@ app = Typer(
 def check(
     files: Annotated[list[str], Argument(help="Files, folders, globs or demo:NAME, as for `train`.")],
     task: Annotated[
-        str | None, Option("--task", help="text, translate, classify or tag. [default: by the files]")
+        str | None,
+        Option(
+            "--task", help="text, translate, classify, tag, transcribe or classify_vectors. [default: by the files]"
+        ),
     ] = None,
     validation: Annotated[
         list[str] | None, Option("--val-data", help="Files to validate on, of which none should be trained on.")
@@ -40,11 +43,28 @@ def check(
     target_key: TargetKey = None,
     label_key: LabelKey = None,
     label_separator: LabelSeparator = None,
+    path_key: Annotated[str | None, Option("--path-key", help="Column that names files of sound or vectors.")] = None,
+    name_pattern: Annotated[
+        str | None, Option("--name-pattern", help="What names of such files tell, as '{text}_{speaker}_{take}'.")
+    ] = None,
+    hold_back: Annotated[
+        str | None, Option("--hold-back", help="Rows of sound to validate on, as 'speaker=theo' or 'take=0,1,2'.")
+    ] = None,
+    replace: Annotated[
+        list[str] | None, Option("--replace", help="A text or word of sound and what is meant, as 7=seven; repeatable.")
+    ] = None,
+    tokenizer: Annotated[
+        Path | None, Option("--tokenizer", help="Folder or tokenizer.json that must know what is said in the sound.")
+    ] = None,
     encoding: Encoding = None,
     strict: Annotated[bool, Option("--strict", help="Leave with exit code 1 where anything was found.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find what may be wrong with data: encodings, duplicates, leaks into validation, wrong languages, odd lengths."""
+    """Find what may be wrong with data: encodings, duplicates, leaks into validation, wrong languages, odd lengths.
+
+    Of sound also: broken, silent, clipped and mixed recordings, and texts that cannot have been said in the time.
+    """
+    from glassformer.cli.tokenizer import open_tokenizer
     from glassformer.data.check import CHECKS, check_files
     from glassformer.errors import FAILED, ConfigError, nearest
 
@@ -61,10 +81,28 @@ def check(
         target_key=target_key,
         label_key=label_key,
         separator=label_separator,
+        path_key=path_key,
+        name_pattern=name_pattern,
+        hold_back=hold_back,
+        replace=replacements(replace or []),
+        tokenizer=None if tokenizer is None else open_tokenizer(tokenizer),
     )
     print(json.dumps(asdict(report), indent=2, ensure_ascii=False) if as_json else "\n".join(report.lines()))
     if strict and report.n_found:
         raise Exit(FAILED)
+
+
+def replacements(asked: list[str]) -> dict[str, str]:
+    """Texts and what they become, out of OLD=NEW. Raises ConfigError."""
+    from glassformer.errors import ConfigError
+
+    pairs: dict[str, str] = {}
+    for text in asked:
+        old, equals, new = text.partition("=")
+        if not old or not equals:
+            raise ConfigError(f"--replace {text}: expected a text and what it becomes, for example 7=seven")
+        pairs[old] = new
+    return pairs
 
 
 @app.command("show")
@@ -132,6 +170,17 @@ def prepare(
     << 24,
     text_key: Annotated[str, Option("--text-key", help="Key or column that holds the text.")] = "text",
     encoding: Encoding = None,
+    executor: Annotated[
+        str,
+        Option(
+            "--executor",
+            help="Who makes the shards: local, or one of datatrove's executors: datatrove (on this machine), slurm, ray.",
+        ),
+    ] = "local",
+    executor_options: Annotated[
+        list[str] | None,
+        Option("--executor-option", help="KEY=VALUE for datatrove's executor: partition=cpu, time=04:00:00, ..."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn text of any amount into token shards, in bounded memory; `glassformer train FOLDER` trains on them.
@@ -142,24 +191,30 @@ def prepare(
     from glassformer.cli.pace import PaceLine
     from glassformer.cli.tokenizer import open_tokenizer
     from glassformer.data.documents import counted
-    from glassformer.data.shards import Reading, TokenizerChoice
-    from glassformer.data.shards import prepare as make
+    from glassformer.data.shards import Reading, Submitted, TokenizerChoice, prepare_by
     from glassformer.errors import ConfigError
 
     if tokenizer is not None and (kind or vocab_size):
         raise ConfigError("--tokenizer names one that exists, so leave out --tokenizer-kind and --vocab-size")
     known = None if tokenizer is None else open_tokenizer(tokenizer)
     with PaceLine() as progress:
-        made = make(
+        made = prepare_by(
+            executor,
             sources,
             folder,
             TokenizerChoice(known, kind or "bpe", vocab_size),
+            options=named_options(executor_options or []),
             reading=Reading(text_key, encoding, max_row),
             workers=workers,
             shard_tokens=shard_tokens,
             most_bad=max_bad,
             progress=progress,
         )
+    if isinstance(made, Submitted):
+        print(
+            f"{folder}: submitted; job {made.job} comes last and writes {folder / 'index.json'}; logs are in {made.logs}"
+        )
+        return
     about = made.manifest
     if as_json:
         counts = {name: getattr(about, name) for name in ("tokens", "rows", "documents", "quarantined", "empty")}
@@ -172,3 +227,16 @@ def prepare(
     if about.quarantined:
         print(f"what is wrong with each of the {about.quarantined:,} is listed in {folder / 'quarantine.jsonl'}")
     print(f"next: glassformer train {folder}")
+
+
+def named_options(assignments: list[str]) -> dict[str, Any]:
+    """The values of ``--executor-option KEY=VALUE`` by key, numbers as numbers. Raises ConfigError."""
+    from glassformer.errors import ConfigError
+
+    found: dict[str, Any] = {}
+    for assignment in assignments:
+        key, sign, value = assignment.partition("=")
+        if not sign or not key:
+            raise ConfigError(f"--executor-option {assignment}: expected KEY=VALUE")
+        found[key] = int(value) if value.lstrip("-").isdecimal() else value
+    return found

@@ -35,13 +35,15 @@ if TYPE_CHECKING:
     from glassformer.pipeline import Evaluation
 
 MOST_LABELS = 20  # in a confusion matrix that is printed
+MOST_WORST = 5  # utterances that are printed
 RESAMPLES = 1000
 
 
 def evaluate(
     run: Run,
     files: Annotated[
-        list[str], Argument(help="Text, pairs, labelled texts or tagged sentences, whichever the model was made for.")
+        list[str],
+        Argument(help="Text, pairs, labelled texts, tagged sentences or utterances, whichever the model was made for."),
     ],
     against: Annotated[
         Path | None, Option("--against", help="Another run or model folder, to test whether its scores differ.")
@@ -53,11 +55,24 @@ def evaluate(
     length_penalty: LengthPenalty = None,
     no_repeat_ngram_size: NoRepeatNgramSize = None,
     early_stopping: EarlyStopping = None,
+    method: Annotated[
+        str | None, Option("--method", help="Of transcribing: attention, ctc or joint. [default: what the model has]")
+    ] = None,
+    ctc_weight: Annotated[
+        float | None, Option("--ctc-weight", help="Of transcribing: what CTC counts in joint decoding.")
+    ] = None,
     text_key: TextKey = None,
     source_key: SourceKey = None,
     target_key: TargetKey = None,
     label_key: LabelKey = None,
     label_separator: LabelSeparator = None,
+    path_key: Annotated[str | None, Option("--path-key", help="Column with the file of each utterance.")] = None,
+    name_pattern: Annotated[
+        str | None, Option("--name-pattern", help="What names of files tell: '{text}_{speaker}_{take}'.")
+    ] = None,
+    replace: Annotated[
+        list[str] | None, Option("--replace", help="A text, or word, for another: 0=zero. May be given again.")
+    ] = None,
     encoding: Encoding = None,
     seed: Annotated[int, Option("--seed", help="Seed of the resampling.")] = 0,
     as_json: AsJson = False,
@@ -68,7 +83,8 @@ def evaluate(
 
     A model that generates: perplexity and bits per byte. One that translates: BLEU and chrF, and the perplexity of the
     references. Labels and tags: accuracy, F1, confusion. Vectors: recall and mean reciprocal rank of a pair's other side.
-    Masks: accuracy and perplexity. Each with the interval in which 95 % of 1,000 resamples of the examples lie.
+    Masks: accuracy and perplexity. Transcripts: word and character errors, and the worst of them. Each with the interval in
+    which 95 % of 1,000 resamples of the examples lie.
     """
     from glassformer.errors import ConfigError
     from glassformer.evaluate.listing import WRITERS
@@ -85,7 +101,11 @@ def evaluate(
         length_penalty=length_penalty,
         no_repeat_ngram_size=no_repeat_ngram_size,
         early_stopping=early_stopping,
+        method=method,
+        ctc_weight=ctc_weight,
     )
+    if pipe.task != "transcribe" and (method is not None or ctc_weight is not None):
+        raise ConfigError(f"{run} was made to {pipe.task}; --method and --ctc-weight are for models that transcribe")
     corpus = read_examples(
         pipe.task,
         files,
@@ -95,12 +115,15 @@ def evaluate(
         label_key=label_key,
         separator=label_separator,
         encoding=encoding,
+        path_key=path_key,
+        name_pattern=name_pattern,
+        replace=replacements(replace),
     )
-    evaluation = evaluate(pipe, corpus, pipe.beam(settings))
+    evaluation = evaluate(pipe, corpus, pipe.searching(settings))
     tell(evaluation.notes)
     comparisons: list[Comparison] = []
     if other is not None:
-        comparisons = evaluation.against(evaluate(other, corpus, other.beam(settings)), RESAMPLES, seed)
+        comparisons = evaluation.against(evaluate(other, corpus, other.searching(settings)), RESAMPLES, seed)
     if examples is not None:
         evaluation.write_examples(examples)
         tell([f"{examples}: {len(evaluation.examples):,} {evaluation.unit}, worst first"])
@@ -118,6 +141,19 @@ def evaluate(
         tell(f"{name} is not compared: the two models cut the text into different tokens" for name in unlike)
 
 
+def replacements(asked: Sequence[str] | None) -> dict[str, str] | None:
+    """``0=zero`` as what is replaced and by what. Raises ConfigError."""
+    from glassformer.errors import ConfigError
+
+    found: dict[str, str] = {}
+    for one in asked or ():
+        old, equals, new = one.partition("=")
+        if not (old and equals):
+            raise ConfigError(f"--replace {one}: expected OLD=NEW, for example --replace 0=zero")
+        found[old] = new
+    return found or None
+
+
 def report(evaluation: Evaluation, seed: int) -> list[str]:
     """The scores as lines: value, interval, and what stands behind it."""
     between = evaluation.intervals(RESAMPLES, seed)
@@ -127,7 +163,16 @@ def report(evaluation: Evaluation, seed: int) -> list[str]:
         low, high = (number(bound) for bound in between[metric.name])
         about = "; ".join(part for part in (metric.detail, metric.signature if "|" in metric.signature else "") if part)
         lines.append(f"{metric.name:<{width}}  {number(metric.value)}  [{low} to {high}]  {about}".rstrip())
+    if evaluation.task == "transcribe":
+        lines += worst(evaluation)
     return lines if evaluation.classes is None else [*lines, "", *classes(evaluation.classes)]
+
+
+def worst(evaluation: Evaluation) -> list[str]:
+    """The utterances with the most errors for each word, as lines; none where all are right."""
+    rows = sorted((row for row in evaluation.examples if row["score"] > 0), key=lambda row: -row["score"])[:MOST_WORST]
+    lines = [f"{row['score']:.2f}  {row['where']}: {row['said']!r} for {row['wanted']!r}" for row in rows]
+    return ["", "most errors for each word:", *lines] if lines else []
 
 
 def classes(scores: ClassificationScore) -> list[str]:

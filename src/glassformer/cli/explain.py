@@ -22,7 +22,7 @@ WALK = "walk"
 
 def explain(
     run: Run,
-    text: Annotated[str, Argument(help="The text that the model reads.")] = "",
+    text: Annotated[str, Argument(help="The text that the model reads, or the file of sound or vectors.")] = "",
     target: Annotated[
         str | None, Option("--target", help="What a translator is to have written. [default: what it does write]")
     ] = None,

@@ -35,7 +35,9 @@ def info(
         return
     loaded = read(place)
     facts = facts.with_model(loaded)
-    description = describe(loaded.model, loaded.tokenizer, source_tokenizer=loaded.source_tokenizer)
+    description = describe(
+        loaded.model, loaded.tokenizer, source_tokenizer=loaded.source_tokenizer, features=loaded.features
+    )
     if as_json:
         print(json.dumps({**description.to_dict(), **facts.to_dict()}, indent=2))
         return

@@ -24,7 +24,9 @@ def train(
     vocab_size: Annotated[
         int | None, Option("--vocab-size", help="Size of the vocabulary. [default: by the text]")
     ] = None,
-    pattern: Annotated[str, Option("--pattern", help="How text is cut before merging: gpt2, gpt4 or llama3.")] = "gpt2",
+    pattern: Annotated[
+        str, Option("--pattern", help="How text is cut before merging: gpt2, gpt4, llama3, qwen2, gpt4o or smollm.")
+    ] = "gpt2",
     special_tokens: Annotated[
         list[str] | None, Option("--special-token", help="A further special token; may be repeated.")
     ] = None,

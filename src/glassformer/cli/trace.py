@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 def trace(
     run: Run,
-    text: Annotated[str, Argument(help="The text that the model reads.")],
+    text: Annotated[str, Argument(help="The text that the model reads, or the file of sound or vectors.")],
     output: Annotated[Path, Option("--output", "-o", help="The file to write.")] = Path("trace.glass"),
     target: Annotated[
         str | None, Option("--target", help="The translation that is read with it. [default: the model's own]")
@@ -113,7 +113,8 @@ def told(trace: Trace, output: Path) -> list[str]:
     from glassformer.lens.glass.sizes import megabytes
 
     several = len(trace.tokens) > 1
-    tokens = " and ".join(f"{len(one)} {f'{name} ' * several}tokens" for name, one in trace.tokens.items())
+    read = {name: "places" if f"{name}.vectors" in trace.replay.given else "tokens" for name in trace.tokens}
+    tokens = " and ".join(f"{len(one)} {f'{name} ' * several}{read[name]}" for name, one in trace.tokens.items())
     held, lazy = len(getattr(trace.replay.points, "held", ())), len(getattr(trace.replay.points, "lazy", ()))
     later = f", {lazy} more when asked for" if lazy else ""
     said = [f"{output}: {tokens}, {held} tensors{later}, {megabytes(output.stat().st_size)}"]

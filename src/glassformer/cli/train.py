@@ -19,7 +19,8 @@ def train(
     sources: Annotated[
         list[str] | None,
         Argument(
-            help="Text, JSONL, CSV, TSV, Parquet (also .gz, .zst), folders, globs, - for standard input, or a recipe.yaml."
+            help="Text, JSONL, CSV, TSV, Parquet (also .gz, .zst), manifests or folders of sound, .npz, globs, - for standard "
+            "input, or a recipe.yaml."
         ),
     ] = None,
     out_dir: Annotated[
@@ -29,11 +30,16 @@ def train(
         bool,
         Option(
             "--demo",
-            help="Train on what is built in: English documentation of Python, or with `--demo translate` pairs.",
+            help="Train on what is built in: English documentation of Python, with `--demo translate` pairs, or with "
+            "`--demo voice` commands that espeak-ng speaks.",
         ),
     ] = False,
     task: Annotated[
-        str | None, Option("--task", help="text, translate, classify, tag, fill or embed. [default: by the files]")
+        str | None,
+        Option(
+            "--task",
+            help="text, translate, classify, tag, fill, embed, transcribe or classify_vectors. [default: by the files]",
+        ),
     ] = None,
     start_from: Annotated[
         str | None, Option("--start-from", "--init-from", help="Begin with the weights of this run or model folder.")
@@ -46,6 +52,10 @@ def train(
     minutes: Annotated[
         float, Option("--minutes", "--max-time", min=0.01, help="About how long to train when --steps is not given.")
     ] = 5.0,
+    budget: Annotated[
+        str | None,
+        Option("--budget", help="Time for all, as 90s, 20m or 1h: the size of the model is chosen for it too."),
+    ] = None,
     steps: Annotated[
         int | None, Option("--steps", "--max-steps", "--max-iters", "--iters", help="Training steps.")
     ] = None,
@@ -133,20 +143,35 @@ def train(
     target_key: TargetKey = None,
     label_key: LabelKey = None,
     label_separator: LabelSeparator = None,
+    path_key: Annotated[str | None, Option("--path-key", help="Column that names files of sound or vectors.")] = None,
+    name_pattern: Annotated[
+        str | None, Option("--name-pattern", help="What names of files tell, such as '{text}_{speaker}_{take}'.")
+    ] = None,
+    hold_back: Annotated[
+        str | None, Option("--hold-back", help="Utterances to validate on by a field, such as speaker=theo.")
+    ] = None,
     encoding: Encoding = None,
     compile: Annotated[str | None, Option("--compile", help="auto, yes or no.")] = None,
     device: Annotated[str | None, Option("--device", help="auto, cpu, cuda or mps.")] = None,
     dtype: Annotated[str | None, Option("--dtype", help="auto, float32 or bfloat16.")] = None,
     threads: Annotated[int | None, Option("--threads", help="CPU threads.")] = None,
     seed: Annotated[int | None, Option("--seed", help="Seed of everything random.")] = None,
+    log_to: Annotated[
+        str | None,
+        Option("--log-to", "--report-to", help="Loggers beside log.jsonl: tensorboard, wandb, trackio, with commas."),
+    ] = None,
     nproc: Annotated[
         int | None, Option("--nproc", help="Processes that train together. [default: one for each GPU]")
     ] = None,
     allow_changed: Annotated[
         bool, Option("--allow-changed", help="Go on although recipe, files or tokenizer have changed since.")
     ] = False,
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="Say what it would take, as `glassformer plan` does, and stop.")
+    ] = False,
+    as_json: Annotated[bool, Option("--json", help="With --dry-run: print JSON.")] = False,
 ) -> None:
-    """Train a model on your own files: on text, on pairs, on labelled texts or tagged sentences.
+    """Train a model on your own files: on text, on pairs, on labelled texts or tagged sentences, on sound or vectors.
 
     Whatever you leave open is decided from the data and the machine, printed with its reason, and written to recipe.yaml.
     Run the same command again to go on after an interruption.
@@ -162,6 +187,9 @@ def train(
         "data.target_key": target_key,
         "data.label_key": label_key,
         "data.label_separator": label_separator,
+        "data.path_key": path_key,
+        "data.name_pattern": name_pattern,
+        "data.hold_back": hold_back,
         "data.encoding": encoding,
         **tokenizer_wish(tokenizer),
         "tokenizer.vocab_size": vocab_size,
@@ -201,6 +229,7 @@ def train(
         "loop.device": device,
         "loop.dtype": dtype,
         "loop.threads": threads,
+        "loop.loggers": log_to,
     }
     from glassformer.config import parse_assignments, read_mapping, set_dotted
     from glassformer.errors import ConfigError
@@ -222,7 +251,7 @@ def train(
     if print_config:
         show_keys()
         return
-    run(wishes, out_dir, minutes, allow_changed, nproc)
+    run(wishes, out_dir, minutes, allow_changed, nproc, budget, ("json" if as_json else "text") if dry_run else None)
 
 
 def run(
@@ -231,11 +260,18 @@ def run(
     minutes: float,
     allow_changed: bool = False,
     nproc: int | None = None,
+    budget: str | None = None,
+    dry_run: str | None = None,
 ) -> None:
-    """Train, in as many processes as are asked for or were started, and tell the commands that come next."""
+    """Train, in as many processes as are asked for or were started, and tell the commands that come next.
+
+    With `dry_run`, "text" or "json", nothing is trained or written, and the plan is printed.
+    """
     from glassformer.errors import ConfigError
+    from glassformer.machine import began
     from glassformer.training import Silence, check_wishes, screen_for, train_run
     from glassformer.training.distributed.launch import find_seat, how_many, launch, taking_part
+    from glassformer.training.plan.budget import Budget, seconds_in
 
     asked = check_wishes(wishes)
     film = asked.get("film") or {}
@@ -247,18 +283,35 @@ def run(
     if not sources:
         raise ConfigError("nothing to train on: name a file, a folder or -, or use --demo")
     folder = out_dir or Path("runs") / name_of(sources[0])
+    time_for_all = None if budget is None else Budget(seconds_in(budget), began())
+    if dry_run is not None:
+        from glassformer.cli.plan import tell
+
+        tell(wishes, folder, minutes, time_for_all, dry_run == "json")
+        return
+    if list(sources) == [SPOKEN_DEMO]:
+        wishes = spoken_demo(wishes, folder)
     seat = find_seat()
     n = how_many(nproc, (asked.get("loop") or {}).get("device"), seat)
     if n > 1:
         launch(n, sys.argv[1:])
         return
     if seat is None:
-        trained = train_run(wishes, folder, minutes=minutes, screen=screen_for(sys.stderr), allow_changed=allow_changed)
+        screen = screen_for(sys.stderr)
+        trained = train_run(
+            wishes, folder, minutes=minutes, screen=screen, allow_changed=allow_changed, budget=time_for_all
+        )
     else:
         with taking_part(seat) as topology:
             screen = screen_for(sys.stderr) if topology.is_first else Silence()
             trained = train_run(
-                wishes, folder, minutes=minutes, screen=screen, topology=topology, allow_changed=allow_changed
+                wishes,
+                folder,
+                minutes=minutes,
+                screen=screen,
+                topology=topology,
+                allow_changed=allow_changed,
+                budget=time_for_all,
             )
         if seat.rank:
             return
@@ -271,7 +324,7 @@ def built_in(names: list[str]) -> list[str]:
     from glassformer.data import BUILT_IN, BUILT_IN_PAIRS
     from glassformer.errors import ConfigError, nearest
 
-    known = {**BUILT_IN, **BUILT_IN_PAIRS}
+    known = {**BUILT_IN, **BUILT_IN_PAIRS, SPOKEN_DEMO.removeprefix("demo:"): None}
     if not names:
         return [f"demo:{next(iter(known))}"]
     if len(names) > 1 or Path(names[0]).exists() or Path(names[0]).suffix:
@@ -281,6 +334,18 @@ def built_in(names: list[str]) -> list[str]:
     return [f"demo:{names[0]}"]
 
 
+def spoken_demo(wishes: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The wishes of a run on commands that are spoken into its folder, where they are not there yet."""
+    from glassformer.config import set_dotted
+    from glassformer.data.speaking import speak_commands
+
+    train, unseen = speak_commands(folder / "spoken", lambda said: print(said, file=sys.stderr))
+    wishes = {**wishes, "data": {**(wishes.get("data") or {}), "sources": [str(train)], "validation": [str(unseen)]}}
+    set_dotted(wishes, "task", wishes.get("task") or "transcribe")
+    return wishes
+
+
+SPOKEN_DEMO = "demo:voice"
 SEVERAL = "name either files to train on, or one recipe, or --demo, not several of them"
 
 

@@ -1,4 +1,4 @@
-"""Files become documents, pairs or labelled texts; these the two sides of a split; and those batches. No torch."""
+"""Files become documents, pairs, labelled texts or utterances; these the two sides of a split; and those batches. No torch."""
 
 from __future__ import annotations
 
@@ -16,6 +16,14 @@ from glassformer.data.reading import read_documents
 from glassformer.data.splitting import Split, split
 from glassformer.data.tables import TABLES
 from glassformer.data.tagged import TaggedSplit, read_tagged, split_tagged
+from glassformer.data.utterances import (
+    Utterance,
+    UtteranceCorpus,
+    UtteranceSplit,
+    read_utterances,
+    read_vectors,
+    split_utterances,
+)
 from glassformer.data.windows import IGNORED, TokenWindows, evaluation_windows
 
 __all__ = [
@@ -43,6 +51,9 @@ __all__ = [
     "TaggedSplit",
     "Task",
     "TokenWindows",
+    "Utterance",
+    "UtteranceCorpus",
+    "UtteranceSplit",
     "check_files",
     "detect_task",
     "evaluation_windows",
@@ -51,8 +62,11 @@ __all__ = [
     "read_labelled",
     "read_pairs",
     "read_tagged",
+    "read_utterances",
+    "read_vectors",
     "split",
     "split_labelled",
     "split_pairs",
     "split_tagged",
+    "split_utterances",
 ]

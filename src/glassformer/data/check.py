@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from glassformer.data.decoding import decode, decompress
 from glassformer.data.detect import Task, detect_task
@@ -28,7 +29,12 @@ from glassformer.data.reading import read_documents
 from glassformer.data.sources import expand, one_or_more, says_held_out
 from glassformer.data.suspects import copies, odd_lengths, other_languages, other_scripts
 from glassformer.data.tagged import read_tagged
-from glassformer.errors import DataError
+from glassformer.data.utterances.checks import SPOKEN_CHECKS
+from glassformer.data.utterances.report import check_utterances
+from glassformer.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from glassformer.tokenizers import Tokenizer
 
 FIRST_FEW = 5  # findings of each kind that a report shows
 
@@ -69,23 +75,45 @@ def check_files(
     *,
     validation: Sources | None = None,
     encoding: str | None = None,
+    hold_back: str | None = None,
+    replace: Mapping[str, str] | None = None,
+    tokenizer: Tokenizer | None = None,
     **keys: str | None,
 ) -> Report:
     """Read all rows for `task` (default: as `detect_task` sees it) and run its checks of `CHECKS` over them.
 
     Rows count as held out for measuring when they are in `validation`, or in a file whose name says so (val, dev,
-    test). `keys` go to the reader of the task, those that it knows (`KEYS`). Raises DataError where the files cannot be
-    read at all.
+    test). `keys` go to the reader of the task, those that it knows (`KEYS`). Of sound and vectors, `hold_back` names
+    more rows to measure with, `replace` changes texts, and these are held against `tokenizer`. Raises DataError where the
+    files cannot be read at all, ConfigError for what the task cannot use.
     """
-    detected = detect_task(sources)
     if task is None:
+        detected = detect_task(sources, name_pattern=keys.get("name_pattern"))
         task, reason = detected.task, detected.reason
     else:
         reason = "as asked for"
-    examples, skipped, notes = read_examples(sources, task, encoding, keys)
+    given = {name: key for name, key in keys.items() if key is not None and name in KEYS[task]}
+    if task in SPOKEN_CHECKS:
+        n_rows, notes, found = check_utterances(
+            sources,
+            task,
+            is_held_out=is_held_out,
+            validation=validation,
+            hold_back=hold_back,
+            tokenizer=tokenizer,
+            encoding=encoding,
+            replace=replace,
+            keys=given,
+        )
+        return reported(task, reason, n_rows, notes, found)
+    if hold_back is not None or tokenizer is not None:
+        raise ConfigError(
+            f"the task {task} has no use for hold_back or a tokenizer; they are for sound and for vectors"
+        )
+    examples, skipped, notes = read_examples(sources, task, encoding, given)
     files = files_of(sources)
     if validation is not None:
-        more, more_skipped, more_notes = read_examples(validation, task, encoding, keys)
+        more, more_skipped, more_notes = read_examples(validation, task, encoding, given)
         examples += [Example(row.text, row.other, row.where, held_out=True) for row in more]
         skipped += more_skipped
         notes += more_notes
@@ -94,18 +122,24 @@ def check_files(
         "encoding": list(odd_encodings(files, encoding)),
         "unusable row": [Finding("unusable row", row.where, row.reason, "") for row in skipped],
     }
-    for kind, check in CHECKS[task].items():
+    for kind, check in TEXT_CHECKS[task].items():
         found[kind] = list(as_findings(kind, check(examples)))
+    return reported(task, reason, len(examples), notes, found)
+
+
+def reported(
+    task: Task, reason: str, n_rows: int, notes: Sequence[str], found: Mapping[str, Sequence[Finding]]
+) -> Report:
+    """The report on these findings."""
     few = tuple(finding for findings in found.values() for finding in findings[:FIRST_FEW])
     counts = {kind: len(findings) for kind, findings in found.items()}
-    return Report(task, reason, len(examples), tuple(notes), counts, few)
+    return Report(task, reason, n_rows, tuple(notes), counts, few)
 
 
 def read_examples(
-    sources: Sources, task: Task, encoding: str | None, keys: Mapping[str, str | None]
+    sources: Sources, task: Task, encoding: str | None, given: Mapping[str, str]
 ) -> tuple[list[Example], list[Skipped], list[str]]:
     """The rows of all files as the checks see them, those that cannot be used, and how they were read."""
-    given = {name: key for name, key in keys.items() if key is not None and name in KEYS[task]}
     rows: list[tuple[str, str, str]]
     skipped: tuple[Skipped, ...] = ()
     match task:
@@ -125,6 +159,8 @@ def read_examples(
             corpus = read_documents(sources, encoding=encoding, text_key=given.get("text_key", "text"))
             rows = [(document.text, "", document.where) for document in corpus.documents]
             notes = corpus.notes
+        case _:
+            raise ConfigError(f"the task {task} has no texts to read; its rows are of sound or vectors")
     return [Example(*row, is_held_out(row[2])) for row in rows], list(skipped), list(notes)
 
 
@@ -157,9 +193,11 @@ KEYS: dict[Task, tuple[str, ...]] = {  # what the readers can be told about colu
     "classify": ("text_key", "label_key", "separator"),
     "tag": (),
     "text": ("text_key",),
+    "transcribe": ("path_key", "text_key", "label_key", "name_pattern"),
+    "classify_vectors": ("path_key", "text_key", "label_key", "name_pattern"),
 }
 COMMON: dict[str, Check] = {"damaged text": damaged, "duplicate": duplicates, "leak": leaks}
-CHECKS: dict[Task, dict[str, Check]] = {  # kind of finding: how it is found
+TEXT_CHECKS: dict[Task, dict[str, Check]] = {  # kind of finding: how it is found
     "translate": {
         **COMMON,
         "several targets": contradictions,
@@ -173,3 +211,4 @@ CHECKS: dict[Task, dict[str, Check]] = {  # kind of finding: how it is found
     "tag": {**COMMON, "several taggings": contradictions, "over-long": over_long},
     "text": COMMON,
 }
+CHECKS: dict[str, Mapping[str, Callable[[Any], Iterator[tuple[Any, str]]]]] = {**TEXT_CHECKS, **SPOKEN_CHECKS}

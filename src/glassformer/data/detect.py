@@ -28,9 +28,10 @@ from glassformer.data.shards.manifest import is_shards
 from glassformer.data.source_file import SourceFile
 from glassformer.data.sources import BUILT_IN_PREFIX, STANDARD_INPUT, expand, one_or_more
 from glassformer.data.tables import Table, read_table
+from glassformer.data.utterances.detecting import spoken_task
 from glassformer.errors import DataError
 
-Task = Literal["text", "translate", "classify", "tag"]
+Task = Literal["text", "translate", "classify", "tag", "transcribe", "classify_vectors"]
 TASKS: tuple[Task, ...] = get_args(Task)
 N_ROWS = 200  # of a table, that are looked at
 N_FILES = 5  # of a folder or pattern, that are looked at
@@ -50,13 +51,14 @@ class Detected:
     reason: str
 
 
-def detect_task(sources: str | Path | Sequence[str | Path]) -> Detected:
+def detect_task(sources: str | Path | Sequence[str | Path], *, name_pattern: str | None = None) -> Detected:
     """The task for which files are made; "text" wherever that is not beyond doubt. Raises DataError for missing files.
 
     "translate": two files of as many lines whose extensions are languages or .src and .tgt; a table of two languages,
     of source and target, or without a header of two columns of text. "classify": a table of texts and labels, or
     without a header with a column of few short values; folders named pos and neg. "tag": lines or lists of tokens and
-    tags.
+    tags. "transcribe", "classify_vectors": manifests, folders and archives of sound or of vectors, with what is said in
+    them or with labels; `name_pattern` says how names of files tell it.
     """
     listed = one_or_more(sources)
     if any(is_shards(source) for source in listed):
@@ -65,6 +67,9 @@ def detect_task(sources: str | Path | Sequence[str | Path]) -> Detected:
     if special:
         pairs = [name for name in special if name.removeprefix(BUILT_IN_PREFIX) in BUILT_IN_PAIRS]
         return Detected("translate", f"{pairs[0]} holds pairs") if pairs else Detected("text", f"{special[0]} is text")
+    spoken = spoken_task(listed, name_pattern) if listed else None
+    if spoken is not None:
+        return Detected(*spoken)
     for source in listed:
         if is_folder_of_feelings(Path(source).expanduser()):
             return Detected("classify", f"the folders in {source} are named as classes")

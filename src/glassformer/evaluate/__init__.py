@@ -10,6 +10,7 @@ from glassformer.evaluate.likelihood import bits_per_byte_score, perplexity_scor
 from glassformer.evaluate.listing import write_examples
 from glassformer.evaluate.metric import Metric
 from glassformer.evaluate.retrieval import RetrievalScore, retrieval_score
+from glassformer.evaluate.transcription import character_errors, word_errors
 from glassformer.evaluate.translation import bleu, chrf
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ __all__ = [
     "Score",
     "bits_per_byte_score",
     "bleu",
+    "character_errors",
     "chrf",
     "classification_score",
     "confidence_interval",
@@ -33,6 +35,7 @@ __all__ = [
     "retrieval_score",
     "tagging_score",
     "window_losses",
+    "word_errors",
     "write_examples",
 ]
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from glassformer.models import Model, ModelConfig
 from glassformer.models.encoder_decoder import EncoderDecoder
+from glassformer.models.vectors import subsampled
 
 LONGEST = 24  # tokens of a random text, where no window asks for more
 MOST = 96  # tokens beyond which a window is not followed
@@ -21,12 +22,17 @@ BATCHES = ((1, 0.0, "right"), (1, 1.0, "right"), (3, 0.4, "right"), (4, 1.0, "ri
 
 @dataclass(frozen=True)
 class Batch:
-    """Texts as ids (B T) with the position of each token (B T, -1 for padding), and sources (B S) where the model reads them."""
+    """Texts as ids (B T) with the position of each token (B T, -1 for padding), and sources (B S) where the model reads them.
+
+    What an encoder of vectors reads are these instead of ids (B T F, or B S F). `places`: the positions that an answer is
+    about, where convolutions leave fewer than were read.
+    """
 
     ids: Tensor
     at: Tensor
     source: Tensor | None = None
     source_at: Tensor | None = None
+    places: Tensor | None = None
 
     @property
     def is_left(self) -> bool:
@@ -45,13 +51,15 @@ def random_batches(config: ModelConfig, seed: int = 0, avoid: Collection[int] = 
     ids = allowed_ids(config.vocab_size, avoid)
     made = []
     for rows, share, side in BATCHES:
-        at = random_places(rows, 1 + round(share * (longest(config) - 1)), side, draw)
-        batch = Batch(drawn(ids, at, draw), at)
+        hears = config.vectors is not None and config.shape == "encoder"
+        at = random_places(rows, 1 + round(share * (longest(config) - 1)), "right" if hears else side, draw)
+        batch = Batch(drawn(ids, at, draw), at) if not hears else heard(config, at, draw)
         if config.shape == "encoder_decoder":
             source = config.source_side()
             source_at = random_places(rows, 1 + round((1 - share / 2) * (longest(source) - 1)), "right", draw)
             known = allowed_ids(source.vocab_size, avoid)
-            batch = replace(batch, source=drawn(known, source_at, draw), source_at=source_at)
+            read = drawn(known, source_at, draw) if config.vectors is None else heard(config, source_at, draw).ids
+            batch = replace(batch, source=read, source_at=source_at)
         made.append(batch)
     return made
 
@@ -65,7 +73,16 @@ def random_prompts(config: ModelConfig, n_new: int, seed: int = 1, avoid: Collec
         return batch
     source = config.source_side()
     source_at = random_places(3, longest(source), "right", draw)
-    return replace(batch, source=drawn(allowed_ids(source.vocab_size, avoid), source_at, draw), source_at=source_at)
+    known = allowed_ids(source.vocab_size, avoid)
+    read = drawn(known, source_at, draw) if config.vectors is None else heard(config, source_at, draw).ids
+    return replace(batch, source=read, source_at=source_at)
+
+
+def heard(config: ModelConfig, at: Tensor, draw: torch.Generator) -> Batch:
+    """Random vectors for these places."""
+    assert config.vectors is not None
+    vectors = torch.randn(*at.shape, config.vectors.size, generator=draw)
+    return Batch(vectors, at, places=subsampled(at, config.vectors.strides))
 
 
 def longest(config: ModelConfig) -> int:
@@ -97,18 +114,20 @@ def drawn(ids: Tensor, at: Tensor, draw: torch.Generator) -> Tensor:
 def answer(model: Model, batch: Batch) -> Tensor:
     """What a model says of a batch. Any device; the answer is on the CPU."""
     device = next(model.parameters()).device
-    ids, at = batch.ids.to(device), batch.at.to(device)
+    weight = next(model.parameters())
+    ids, at = (x.to(weight) if x.is_floating_point() else x.to(device) for x in (batch.ids, batch.at))
     with torch.no_grad():
         if isinstance(model, EncoderDecoder):
             assert batch.source is not None
             assert batch.source_at is not None
-            return model(ids, at=at, source=batch.source.to(device), source_at=batch.source_at.to(device)).cpu()
+            source = batch.source.to(weight) if batch.source.is_floating_point() else batch.source.to(device)
+            return model(ids, at=at, source=source, source_at=batch.source_at.to(device)).cpu()
         return model(ids, at=at).cpu()
 
 
 def real(answers: Tensor, batch: Batch) -> Tensor:
     """The answers without those to padding: N V of tokens, B L of texts."""
-    return answers[batch.at >= 0] if answers.dim() == 3 else answers
+    return answers[(batch.at if batch.places is None else batch.places) >= 0] if answers.dim() == 3 else answers
 
 
 def numbers_in(batches: Sequence[Batch]) -> int:

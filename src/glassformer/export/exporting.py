@@ -80,6 +80,8 @@ def export_model(
     """
     out = Path(os.path.abspath(out))
     check_wishes(to, out, dtype, kind)
+    if model.config.vectors is not None and to != "hf":
+        raise ConfigError(f"--to {to}: no graph is written yet of a model that reads vectors; choose --to hf")
     form = FORMATS[to]
     job = Job(
         model,

@@ -104,6 +104,8 @@ def flat(answers: Tensor) -> Tensor:
 
 def read(model: Model, text: str, tokenizer: Tokenizer | None, source: Tokenizer | None, max_len: int) -> Batch:
     """A text as a batch of one row. An encoder-decoder reads it as a source and begins its target. Raises ConfigError."""
+    if model.config.vectors is not None:
+        raise ConfigError("these models read vectors and no texts; leave the texts out to compare on random vectors")
     reader = source or tokenizer
     if reader is None:
         raise ConfigError("A has no tokenizer, so no text can be read; leave the texts out to compare on random inputs")

@@ -8,7 +8,7 @@ import math
 from bisect import insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Literal, Protocol, Self
 
 import torch
 from pydantic import model_validator
@@ -108,6 +108,13 @@ class Live(Window):
     def grown(self, token: int, cumulative: float = -math.inf, node: int | None = None) -> Live:
         """The hypothesis with one token more."""
         return Live([*self.tokens, token], self.start, self.note, self.source, cumulative, node)
+
+
+class Scorer(Protocol):
+    """Who has a say beside the model: what each token adds to the sum of each live hypothesis, R V, never more than 0, of the
+    model's log probabilities, R V."""
+
+    def __call__(self, log_p: Tensor, live: Sequence[Window]) -> Tensor: ...
 
 
 class Search:
@@ -267,6 +274,7 @@ def beam_search(
     forced: Sequence[Sequence[int]] | None = None,
     limits: Sequence[int] | None = None,
     writing: Writing | None = None,
+    scorer: Scorer | None = None,
     record: bool = False,
     use_cache: bool = True,
 ) -> list[BeamResult]:
@@ -275,9 +283,9 @@ def beam_search(
     `memory` is what an encoder-decoder read, and `sources` the row of it that each prompt belongs to (default: its own
     number). `forced` begins every text of a prompt. `limits` are the most new tokens of each prompt, where they are fewer
     than `max_new_tokens`: the tighter they are, the sooner an exact search is done. `vocab_size` searches the first ids
-    only. `writing`: how the family of the model writes. `record` keeps the tree of the candidates considered. Raises
-    ConfigError for an empty prompt, a prefix that does not fit, or an id that the model does not have, and
-    GlassformerError where constraints leave no token.
+    only. `writing`: how the family of the model writes. `scorer` says instead of the model's log probabilities what a token
+    adds to a text. `record` keeps the tree of the candidates considered. Raises ConfigError for an empty prompt, a prefix
+    that does not fit, or an id that the model does not have, and GlassformerError where constraints leave no token.
     """
     vocab_size = vocab_size or model.config.vocab_size
     places = sources_of(prompts, memory, sources)
@@ -307,7 +315,7 @@ def beam_search(
             logits = read([live for search in going for live in search.live])[:, :vocab_size]
             rows: list[int] = []
             still: list[Search] = []
-            for number, (search, found) in enumerate(zip(going, consider(logits, going), strict=True)):
+            for number, (search, found) in enumerate(zip(going, consider(logits, going, scorer), strict=True)):
                 parents = search.take(*found)
                 if not search.is_done:
                     still.append(search)
@@ -318,7 +326,9 @@ def beam_search(
     return [search.result() for search in searches]
 
 
-def consider(logits: Tensor, searches: Sequence[Search]) -> list[tuple[list[Candidate], list[Candidate]]]:
+def consider(
+    logits: Tensor, searches: Sequence[Search], scorer: Scorer | None = None
+) -> list[tuple[list[Candidate], list[Candidate]]]:
     """For each source the 2K best candidates that its constraints allow, and those of the 2K best of all that they forbid.
 
     The latter only where they are recorded. logits: S*K V.
@@ -326,6 +336,8 @@ def consider(logits: Tensor, searches: Sequence[Search]) -> list[tuple[list[Cand
     logits = logits.float().cpu()  # where there is float64 for the sums
     sums = normalisers(logits)
     live = [live for search in searches for live in search.live]
+    if scorer is not None:
+        logits, sums = scorer(logits.double() - sums[:, None], live), torch.zeros_like(sums)
     totals = torch.tensor([hypothesis.cumulative for hypothesis in live], dtype=torch.float64)
     cumulative, first = totals.view(len(searches), -1), searches[0]
     beams = cumulative.shape[1]

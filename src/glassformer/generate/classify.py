@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from glassformer.errors import ConfigError
+from glassformer.generate.context import evaluating
 from glassformer.generate.purpose import refuse_unfit
 from glassformer.generate.reading import answers, refuse_unreadable, with_start
+from glassformer.generate.vectors import batches, padded_vectors, refuse_unreadable_vectors
 from glassformer.tokenizers import Tokenizer
 
 
@@ -22,7 +24,7 @@ from glassformer.tokenizers import Tokenizer
 class Labelling:
     """The labels of a text: the likeliest one, or, where several may apply, all that are more likely than not."""
 
-    text: str
+    text: str  # or the name of what was read instead of one
     labels: tuple[str, ...]
     probabilities: Mapping[str, float]  # of every label, in the order of the model's
 
@@ -47,11 +49,37 @@ def classify(model: Any, tokenizer: Tokenizer, texts: Sequence[str]) -> list[Lab
     names, several = model.config.labels, model.config.several_labels
     found: dict[int, Labelling] = {}
     for number, logits in answers(model, rows):
-        probabilities = logits.double().sigmoid() if several else logits.double().softmax(-1)
-        picked = (logits > 0).nonzero()[:, 0].tolist() if several else [int(logits.argmax())]
-        labels = tuple(names[label] for label in picked)
-        found[number] = Labelling(texts[number], labels, by_name(names, probabilities))
+        found[number] = labelling(texts[number], logits, names, several)
     return [found[number] for number in range(len(texts))]
+
+
+@torch.inference_mode()
+def classify_vectors(
+    model: Any, tokenizer: Tokenizer, vectors: Sequence[Tensor], names: Sequence[str] = ()
+) -> list[Labelling]:
+    """The labels of each source, vectors T F, as `classify` gives them; `names` stand for the sources in place of a text.
+
+    Raises ConfigError for a model that was not made for it, or sources that it cannot read.
+    """
+    refuse_unfit(model, tokenizer, "classify_vectors")
+    refuse_unreadable_vectors(model, vectors)
+    weight, config = next(model.parameters()), model.config
+    found: dict[int, Labelling] = {}
+    with evaluating(model):
+        for rows in batches([len(source) for source in vectors]):
+            x, at = padded_vectors([vectors[row] for row in rows])
+            said = model(x.to(weight.device, weight.dtype), at=None if at is None else at.to(weight.device))
+            for row, logits in zip(rows, said, strict=True):
+                name = names[row] if names else ""
+                found[row] = labelling(name, logits, config.labels, config.several_labels)
+    return [found[row] for row in range(len(vectors))]
+
+
+def labelling(text: str, logits: Tensor, names: Sequence[str], several: bool) -> Labelling:
+    """What scores of all labels [C] say."""
+    probabilities = logits.double().sigmoid() if several else logits.double().softmax(-1)
+    picked = (logits > 0).nonzero()[:, 0].tolist() if several else [int(logits.argmax())]
+    return Labelling(text, tuple(names[label] for label in picked), by_name(names, probabilities))
 
 
 @torch.inference_mode()

@@ -23,13 +23,18 @@ PURPOSES = {  # by the task that trains it
     "classify": Purpose("classify", "gives a text its labels"),
     "tag": Purpose("classify", "gives each word a tag"),
     "embed": Purpose("embed", "turns a text into a vector"),
+    "transcribe": Purpose("transcribe", "writes down what is said in sound, or in other vectors"),
+    "classify_vectors": Purpose("classify", "gives sound, or other vectors, their labels"),
 }
 OF_ENCODERS = {"tokens": "fill", "labels": "classify", "tags": "tag", "pooled": "embed"}  # by head
+OF_VECTORS = {"tokens": "transcribe", "labels": "classify_vectors"}  # by head, of those that read vectors
 
 
 def task_of(model: Any, tokenizer: Tokenizer) -> str:
     """The row of `PURPOSES` that a model was made for. A decoder whose tokenizer has a separator was made to translate."""
     shape = model.config.shape
+    if getattr(model.config, "vectors", None) is not None and model.config.head in OF_VECTORS:
+        return OF_VECTORS[model.config.head]
     if shape == "encoder":
         return OF_ENCODERS[model.config.head]
     return "translate" if shape == "encoder_decoder" or SEPARATOR in tokenizer.special_tokens else "text"

@@ -18,6 +18,7 @@ from glassformer.errors import ConfigError
 from glassformer.generate.loop import evaluating
 from glassformer.lens.glass.trace import Trace
 from glassformer.lens.recording import arguments, unchanged
+from glassformer.models.vectors import VectorEmbedding
 from glassformer.trace import watch
 
 SUBLAYERS = ("attention", "cross_attention", "mlp")
@@ -210,8 +211,17 @@ class Path:
 
 
 def embedded(trace: Trace) -> dict[str, Tensor]:
-    """The vector of each token as its stack looked it up, 1 T D, by stack."""
-    return {stack: trace.replay.points[f"{stack}.embedding.token"].detach().clone() for stack in trace.tokens}
+    """The vector of each token as its stack looked it up, 1 T D, by stack; of vectors what their convolutions make of them."""
+    return {stack: trace.replay.points[entrance(trace, stack)].detach().clone() for stack in trace.tokens}
+
+
+def entrance(trace: Trace, stack: str) -> str:
+    """The first tensor of a stack with a vector for each of its places."""
+    embedding = getattr(trace.model, stack).embedding
+    if not isinstance(embedding, VectorEmbedding):
+        return f"{stack}.embedding.token"
+    last = len(embedding.reads.strides) - 1
+    return f"{stack}.embedding.convolutions.{last}.out" if last >= 0 else f"{stack}.embedding.mapped"
 
 
 def baseline_of(trace: Trace, kind: str, vectors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -222,7 +232,9 @@ def baseline_of(trace: Trace, kind: str, vectors: Mapping[str, Tensor]) -> dict[
 
 
 def mean_vector(embedding: Any, x: Tensor) -> Tensor:
-    """The mean row of the table, for every token."""
+    """The mean row of the table, for every token; of vectors the mean over the places."""
+    if isinstance(embedding, VectorEmbedding):
+        return x.mean(1, keepdim=True).expand_as(x)
     mean = embedding.token.weight.detach().mean(0)
     return (mean if embedding.scale is None else mean * embedding.scale).to(x).expand_as(x)
 
@@ -238,7 +250,7 @@ def scored(score: Score, vectors: Mapping[str, Tensor]) -> tuple[Tensor, dict[st
         leaves = {stack: x.detach().clone().requires_grad_() for stack, x in vectors.items()}
         given = {name: in_rows(name, x, n_runs) for name, x in trace.replay.given.items()}
         ids, extra = arguments(trace.model, given)
-        edits = {f"{stack}.embedding.token": partial(instead, leaf) for stack, leaf in leaves.items()}
+        edits = {entrance(trace, stack): partial(instead, leaf) for stack, leaf in leaves.items()}
         model: Any = trace.model
         with evaluating(model), watch(model, [], edit={"*": unchanged, **edits}):
             found = score.of(model(ids, **extra))

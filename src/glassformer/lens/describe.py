@@ -6,15 +6,18 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from glassformer.features import FeatureConfig
 from glassformer.lens.arithmetic import Numbers
+from glassformer.lens.hearing import reach_of, seconds_of, stride_of
 from glassformer.lens.layout import Page
 from glassformer.lens.parts import Line, Table
 from glassformer.lens.words import in_other_words, sides, stacks_in_words, tokenizer_in_words
 from glassformer.models import Model, ModelConfig
+from glassformer.models.config import VectorInput
 from glassformer.nn.mlp import GATED
 from glassformer.tokenizers import Tokenizer
 
-PARTS = ("embedding", "positions", "attention", "cross-attention", "mlp", "norms", "head")
+PARTS = ("convolutions", "embedding", "positions", "attention", "cross-attention", "mlp", "norms", "head", "ctc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,28 @@ class Stack:
 
 
 @dataclass(frozen=True, slots=True)
+class Hearing:
+    """How an encoder of vectors listens: vectors a second (None where nobody knows), vectors for each place that it leaves,
+    vectors that each place hears, and the places that it has room for."""
+
+    vectors_per_second: float | None
+    stride: int
+    reach: int
+    places: int
+
+    @property
+    def seconds_per_place(self) -> float | None:
+        """From one place to the next."""
+        return None if self.vectors_per_second is None else self.stride / self.vectors_per_second
+
+    @property
+    def longest(self) -> float:
+        """Vectors, or seconds where they are known, that the encoder has room for."""
+        vectors = self.places * self.stride
+        return vectors if self.vectors_per_second is None else vectors / self.vectors_per_second
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """Bytes. `activations` is an estimate, the rest is exact; `cache` holds the keys and values of one text, and of the
     source that it is written from."""
@@ -81,6 +106,7 @@ class Description:
     batch_size: int
     bytes_per_number: int
     memory: Memory
+    hearing: Hearing | None = None
 
     @property
     def parameters(self) -> int:
@@ -115,11 +141,12 @@ def describe(
     source_tokenizer: Tokenizer | None = None,
     batch_size: int = 16,
     bytes_per_number: int | None = None,
+    features: FeatureConfig | None = None,
 ) -> Description:
     """What a model is made of, and what it costs to train with `batch_size` texts of max_len at a time.
 
     `source_tokenizer` is that of the sources, where they have one of their own. `bytes_per_number` is the size of a
-    weight, default the model's own.
+    weight, default the model's own. `features`: how sound becomes the vectors that it reads.
     """
     config = model.config
     size = bytes_per_number or next(model.parameters()).element_size()
@@ -134,7 +161,18 @@ def describe(
         batch_size=batch_size,
         bytes_per_number=size,
         memory=memory(model, batch_size, size),
+        hearing=hearing(config, features),
     )
+
+
+def hearing(config: ModelConfig, features: FeatureConfig | None) -> Hearing | None:
+    """How an encoder of vectors listens; None for one of tokens."""
+    if config.vectors is None:
+        return None
+    step = seconds_of(features)
+    reach = reach_of(config.vectors.strides)
+    places = sides(config)["encoder"].max_len
+    return Hearing(None if step is None else 1 / step, stride_of(config), reach, places)
 
 
 def weights(model: Model) -> Iterator[Weight]:
@@ -153,6 +191,8 @@ def weights(model: Model) -> Iterator[Weight]:
 def part_of(name: str) -> str:
     """The part of the model that a weight belongs to."""
     modules = name.replace("_", "-").split(".")[:-1]
+    if modules[0] == "ctc":
+        return "ctc"
     return "norms" if modules[-1].endswith("norm") else next(part for part in PARTS if part in modules)
 
 
@@ -190,7 +230,21 @@ def activations(config: ModelConfig) -> int:
         by_query, by_key = in_cross_attention(c)
         numbers += c.n_layers * (c.max_len * by_query + c.source_side().max_len * by_key)
     rows = {"tokens": c.max_len * c.vocab_size, "tags": c.max_len * len(c.labels), "labels": len(c.labels), "pooled": 0}
+    if c.vectors is not None:
+        numbers += in_convolutions(sides(c)["encoder"], c.vectors)
+        numbers += 0 if c.ctc_blank is None else 2 * sides(c)["encoder"].max_len * c.vocab_size
     return numbers + 2 * rows[c.head]
+
+
+def in_convolutions(config: ModelConfig, reads: VectorInput) -> int:
+    """What the convolutions keep of a source that fills the encoder: what each reads, and its results before the bend."""
+    length = config.max_len * stride_of(config)
+    numbers, width = 0, reads.size
+    for stride in reads.strides:
+        numbers += length * width
+        length, width = length // stride, config.d_model
+        numbers += 2 * length * width
+    return numbers + (length * width if not reads.strides else 0)
 
 
 def in_stack(config: ModelConfig) -> int:
@@ -230,6 +284,8 @@ def lines(description: Description) -> Iterator[Line]:
         yield f"source: {d.source_tokenizer}"
     if d.tokenizer is not None:
         yield d.tokenizer if d.source_tokenizer is None else f"target: {d.tokenizer}"
+    if d.hearing is not None:
+        yield hearing_in_words(d.hearing)
     yield ""
     yield Table(("tensor", "shape", "layers", "parameters"), tuple(map(weight_row, d.weights)), "<>>>")
     yield ""
@@ -237,6 +293,18 @@ def lines(description: Description) -> Iterator[Line]:
     yield Table(("part", "share", "parameters", *each), tuple(part_rows(d)), "<>>" + ">" * len(each))
     yield ""
     yield Table(("memory", "", ""), tuple(memory_rows(d)), "<><")
+
+
+def hearing_in_words(hearing: Hearing) -> str:
+    """Vectors a second, what a place hears of them, and how much there is room for."""
+    step, rate = hearing.seconds_per_place, hearing.vectors_per_second
+    one = f"one place for {hearing.stride} vector{'s' * (hearing.stride > 1)}, hearing {hearing.reach} of them"
+    if step is None or rate is None:
+        return f"{one}; room for {hearing.longest:,.0f} vectors"
+    return (
+        f"{rate:g} vectors a second; {one}: {step:g} s from one place to the next, of which each hears"
+        f" {hearing.reach / rate:g} s; room for {hearing.longest:,.1f} s"
+    )
 
 
 def weight_row(weight: Weight) -> tuple[str, str, str, str]:
@@ -271,7 +339,12 @@ def memory_rows(description: Description) -> Iterator[tuple[str, str, str]]:
         yield "key/value cache", in_bytes(memory.cache), f"one text of {lengths[0]} tokens"
     elif description.shape == "encoder_decoder":
         source, target = lengths
-        yield "key/value cache", in_bytes(memory.cache), f"one text of {target} tokens and its source of {source}"
+        heard = " places" if description.hearing is not None else ""
+        yield (
+            "key/value cache",
+            in_bytes(memory.cache),
+            f"one text of {target} tokens and its source of {source}{heard}",
+        )
     yield "gradients", in_bytes(memory.gradients), "one for each weight"
     yield "AdamW", in_bytes(memory.adamw), "two averages for each weight"
     yield "(or with Muon)", in_bytes(memory.muon), "one average in the layers' matrices, two elsewhere"

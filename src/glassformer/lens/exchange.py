@@ -11,7 +11,7 @@ from torch import Tensor
 from glassformer.errors import ConfigError, nearest
 from glassformer.lens.glass.trace import Tokens, Trace
 from glassformer.lens.places import find_entry
-from glassformer.lens.recording import given_to, stack_of
+from glassformer.lens.recording import given_to, positions_of, read_by, stack_of
 
 NewToken: TypeAlias = tuple[int, int | str] | tuple[str, int, int | str]
 
@@ -43,6 +43,8 @@ def new_token(trace: Trace, token: NewToken) -> Exchange:
     if side not in trace.tokens:
         raise ConfigError(f"token: {side!r} is not one of {', '.join(trace.tokens)}{nearest(side, trace.tokens)}")
     read = trace.tokens[side]
+    if f"{side}.ids" not in trace.replay.given:
+        raise ConfigError(f"token: the {side} reads vectors, and no token stands there that could be another")
     if not -len(read) <= at < len(read):
         raise ConfigError(f"token: position {at} is out of range: the text has 0 to {len(read) - 1}")
     at %= len(read)
@@ -87,8 +89,8 @@ def with_tokens(trace: Trace, exchanged: Sequence[Exchange]) -> tuple[dict[str, 
         trace.model,
         given[f"{name}.ids"],
         at=given[f"{name}.at"],
-        source=given.get("encoder.ids") if name == "decoder" else None,
-        source_at=given.get("encoder.at") if name == "decoder" else None,
+        source=read_by("encoder", given) if name == "decoder" and "encoder.at" in given else None,
+        source_at=positions_of("encoder", given) if name == "decoder" and "encoder.at" in given else None,
         documents=given.get(f"{name}.documents"),
         prefix=given.get(f"{name}.prefix"),
     )

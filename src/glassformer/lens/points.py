@@ -10,7 +10,7 @@ from glassformer.trace import points_of
 
 # B batch, T asking tokens, S tokens that are looked at (of the source in a cross-attention), D model, H heads,
 # G key/value heads, K head width, V value width, F hidden width of the MLP, N vocabulary, L labels,
-# 1 one number for the whole axis
+# 1 one number for the whole axis, U vectors before convolutions have shortened them, E channels of such a vector
 
 AXES: dict[str, str] = {  # the end of a tensor's name -> its axes; the first that fits counts
     "cross_attention.k_norm.out": "B S G K",
@@ -37,6 +37,8 @@ AXES: dict[str, str] = {  # the end of a tensor's name -> its axes; the first th
     "head.pooled": "B D",
     "head.out": "B D",
     "embedding.position": "1 T D",
+    "embedding.vectors": "B U E",
+    "ctc.logits": "B S N",
     "*": "B T D",
 }
 LOGITS = {"tokens": "B T N", "labels": "B L", "tags": "B T L"}  # head -> axes of head.logits
@@ -57,6 +59,8 @@ def points(model: nn.Module) -> list[Point]:
 
 def axes_of(name: str, head: str = "tokens") -> tuple[str, ...]:
     """The axes of the tensor with this full name, in a model with this head."""
+    if ".convolutions." in name:
+        return ("B", "U", "D")
     if name.endswith("head.logits"):
         return tuple(LOGITS[head].split())
     return tuple(next(axes for end, axes in AXES.items() if is_end(end, name)).split())

@@ -63,7 +63,9 @@ def layers_in_words(config: ModelConfig) -> str:
 def in_other_words(config: ModelConfig) -> Iterator[str]:
     """The rest of the config: sizes outside the blocks, what comes out, and whatever is not usual."""
     c = config
-    if c.shape == "encoder_decoder":
+    if c.vectors is not None:
+        yield from vectors_in_words(c)
+    elif c.shape == "encoder_decoder":
         source = c.source_side()
         shared = "one embedding table for both" if c.shared_embedding else "an embedding table for each"
         yield f"vocabulary {source.vocab_size:,} of the source, {c.vocab_size:,} of the target, {shared}"
@@ -84,6 +86,29 @@ def in_other_words(config: ModelConfig) -> Iterator[str]:
     }
     if c.head == "tokens" and any(about_scores.values()):
         yield "the output with " + ", ".join(text for text, is_so in about_scores.items() if is_so)
+
+
+def vectors_in_words(config: ModelConfig) -> Iterator[str]:
+    """What an encoder of vectors reads, how it shortens that, and what comes out."""
+    c, reads = config, config.vectors
+    assert reads is not None
+    source = c.source_side() if c.shape == "encoder_decoder" else c
+    if reads.strides:
+        each = " and ".join(str(stride) for stride in reads.strides)
+        many = f"{len(reads.strides)} convolutions" if len(reads.strides) > 1 else "a convolution"
+        bend = NAMES.get(reads.activation, reads.activation)
+        how = f"{many} of 3 vectors with {bend}, which keep{'s' * (len(reads.strides) == 1)} one result in {each}"
+    else:
+        how = "a linear map of each"
+    yield f"the encoder reads vectors of {reads.size:,} numbers, through {how}"
+    places = f"context {source.max_len:,} places"
+    if c.shape == "encoder_decoder":
+        yield f"{places} of the source, {c.max_len:,} tokens of the target; vocabulary {c.vocab_size:,}"
+        ctc = "" if c.ctc_blank is None else f"; CTC hears the source too, with token {c.ctc_blank} for nothing"
+        yield output_in_words(c) + ctc
+    else:
+        vocabulary = f"vocabulary {c.vocab_size:,}, " if c.head == "tokens" else ""
+        yield f"{vocabulary}{places}; {output_in_words(c)}"
 
 
 def output_in_words(config: ModelConfig) -> str:
@@ -126,8 +151,11 @@ def unusual_in_words(config: ModelConfig) -> tuple[str, ...]:
         f"a table of {c.bigram or 0:,} token pairs": c.bigram,
         f"dropout {c.dropout:g} in training": c.dropout,
         f"dropout {c.attention_dropout:g} of attention patterns in training": c.attention_dropout,
-        "biases in attention": c.attention_bias and c.attention_out_bias,
-        "biases of queries, keys and values": c.attention_bias and not c.attention_out_bias,
+        "biases in attention": c.attention_bias and c.attention_out_bias and c.attention_key_bias,
+        "biases in attention but for keys": c.attention_bias and c.attention_out_bias and not c.attention_key_bias,
+        "biases of queries, keys and values": c.attention_bias and c.attention_key_bias and not c.attention_out_bias,
+        "biases of queries and values": c.attention_bias and not c.attention_key_bias and not c.attention_out_bias,
+        "biases of keys": c.attention_key_bias and not c.attention_bias,
         "biases behind attention": c.attention_out_bias and not c.attention_bias,
         "biases in the MLP": c.mlp_bias,
     }

@@ -11,9 +11,10 @@ from torch import Tensor
 from glassformer.lens.arithmetic import bar
 from glassformer.lens.parts import Equation, Picture, Table
 from glassformer.lessons.lesson import Chapter, Heading, Part, Question, equation, numbers
-from glassformer.lessons.models.ear import Ear, hertz_of, mel_of, melody
+from glassformer.lessons.models.ear import Ear, melody
 from glassformer.nn.positions import sinusoids
 from glassformer.ops.attention import softmax
+from glassformer.ops.mel import hertz_of, mel_of
 
 EAR = Ear()
 PITCHES = (440.0, 660.0, 880.0, 440.0)  # the last note is the first again

@@ -47,6 +47,14 @@ class RotaryScaling(Config):
     truncate: bool = True  # yarn: whether the bounds of the blend are whole pairs
 
 
+class VectorInput(Config):
+    """Dense vectors that an encoder reads instead of tokens; see `models.vectors`."""
+
+    size: int = Field(ge=1)  # channels of each
+    strides: tuple[Annotated[int, Field(ge=1)], ...] = ()  # one convolution for each; none: a linear map
+    activation: Annotated[str, one_of(ACTIVATIONS)] = "gelu"
+
+
 class ModelConfig(Config):
     """Everything that decides what a model computes. Two equal configs describe the same function of the weights."""
 
@@ -58,6 +66,8 @@ class ModelConfig(Config):
     normalise: bool = True  # whether the vector of head="pooled" has length 1
     head_hidden: Annotated[str, one_of(ACTIVATIONS)] | None = None  # a layer with this activation before the head
     encoder: dict[str, Any] | None = None  # fields in which the encoder differs from the decoder it serves
+    vectors: VectorInput | None = None  # what the encoder reads instead of tokens
+    ctc_blank: int | None = Field(default=None, ge=0)  # the token that CTC reads as nothing; None: no CTC
     shared_embedding: bool = True
     vocab_size: int = Field(ge=1)
     max_len: int = Field(default=256, ge=1)
@@ -76,6 +86,7 @@ class ModelConfig(Config):
     embedding_norm: bool = False
     qk_norm: bool = True
     attention_bias: bool = False
+    attention_key_bias: bool = Field(default=None, validate_default=False)  # type: ignore[assignment]  # default: attention_bias
     attention_out_bias: bool = Field(default=None, validate_default=False)  # type: ignore[assignment]  # default: attention_bias
     mlp_bias: bool = False
     head_bias: bool = False
@@ -115,7 +126,10 @@ class ModelConfig(Config):
             values["d_head"] = d_model // n_heads
         values.setdefault("d_value", values["d_head"])
         values.setdefault("n_kv_heads", n_heads)
-        values.setdefault("attention_out_bias", values.get("attention_bias", False))
+        for field in FOLLOWING_BIAS:
+            values.setdefault(field, values.get("attention_bias", False))
+        if values.get("vectors") is not None:
+            values.setdefault("shared_embedding", False)  # one side alone has a table of tokens
         values.setdefault("d_ff", default_d_ff(d_model, str(values.get("mlp", "swiglu"))))
         return values
 
@@ -138,6 +152,7 @@ class ModelConfig(Config):
             raise ConfigError(f"head={self.head!r} and {len(self.labels)} labels do not belong together")
         if self.encoder is not None and self.shape != "encoder_decoder":
             raise ConfigError(f"encoder={self.encoder!r} belongs to shape='encoder_decoder', not to {self.shape!r}")
+        self.check_vectors()
         exact = self.relative_buckets // 2  # distances that have a bucket of their own
         if self.positions == "relative" and self.relative_max_distance <= exact:
             raise ConfigError(
@@ -165,6 +180,27 @@ class ModelConfig(Config):
                 )
         return self
 
+    def check_vectors(self) -> None:
+        """Raise ConfigError for what an encoder of vectors cannot be, or what only it can."""
+        if self.ctc_blank is not None and self.ctc_blank >= self.vocab_size:
+            raise ConfigError(f"ctc_blank={self.ctc_blank} is no token of vocab_size={self.vocab_size}")
+        if self.ctc_blank is not None and (self.vectors is None or self.head != "tokens"):
+            raise ConfigError("ctc_blank is for models with vectors that answer with tokens")
+        if self.vectors is None:
+            return
+        if self.shape == "decoder":
+            raise ConfigError("vectors are read by an encoder: expected shape='encoder' or 'encoder_decoder'")
+        if self.shape == "encoder_decoder" and self.shared_embedding:
+            raise ConfigError("an encoder of vectors has no table of tokens to share: set shared_embedding=false")
+        own = {
+            "bigram": self.bigram,
+            "token_types": self.token_types,
+            "tied": self.tied if self.shape == "encoder" else False,
+        }
+        for field, value in own.items():
+            if value:
+                raise ConfigError(f"{field}={value!r} needs tokens, and this model's encoder reads vectors")
+
     def window_of(self, layer: int) -> int | None:
         """How many positions the queries of a layer see, None where they see all."""
         return None if self.windowed_layers is not None and not self.windowed_layers[layer] else self.window
@@ -180,16 +216,17 @@ class ModelConfig(Config):
 
     def source_side(self) -> ModelConfig:
         """The encoder of an encoder-decoder as a config of its own: like the decoder but for the fields in `encoder`."""
-        own = {**self.model_dump(exclude={"encoder", "tied", "bigram", "head_hidden"}), "shape": "encoder"}
+        own = {**self.model_dump(exclude={"encoder", "tied", "bigram", "head_hidden", "ctc_blank"}), "shape": "encoder"}
         asked = self.encoder or {}
         if "d_model" in asked or "n_heads" in asked:  # sizes that follow from these are worked out anew
             own = {name: value for name, value in own.items() if name not in FOLLOWING}
         if "attention_bias" in asked:
-            del own["attention_out_bias"]
+            own = {name: value for name, value in own.items() if name not in FOLLOWING_BIAS}
         return ModelConfig.parse({**own, **asked}, "encoder")
 
 
 FOLLOWING = frozenset({"d_head", "d_value", "n_kv_heads", "d_ff"})
+FOLLOWING_BIAS = ("attention_key_bias", "attention_out_bias")  # as attention_bias says, unless they are set themselves
 
 
 def whole(values: dict[str, Any], name: str, default: int) -> int:
@@ -207,6 +244,8 @@ def default_d_ff(d_model: int, mlp: str) -> int:
 
 OPTIONAL = frozenset(
     {
+        "vectors",
+        "ctc_blank",
         "rotary_scaling",
         "local_rotary_base",
         "token_types",

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from glassformer.models.config import ModelConfig
 from glassformer.models.heads import Head
-from glassformer.models.stack import Stack
+from glassformer.models.stack import Embedding, Stack
 from glassformer.nn.cache import Cache
 
 
@@ -19,6 +19,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config
         self.decoder = Stack(config, causal=True)
+        assert isinstance(self.decoder.embedding, Embedding)
         self.head = Head(config, self.decoder.embedding.token)
 
     def forward(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from glassformer.models.config import ModelConfig
 from glassformer.models.heads import READING_HEADS, Head
 from glassformer.models.stack import Stack
+from glassformer.models.vectors import subsampled
 
 
 class Encoder(nn.Module):
@@ -19,7 +20,7 @@ class Encoder(nn.Module):
         self.config = config
         self.encoder = Stack(config, causal=False)
         if config.head == "tokens":
-            self.head: nn.Module = Head(config, self.encoder.embedding.token)
+            self.head: nn.Module = Head(config, getattr(self.encoder.embedding, "token", None))
         else:
             self.head = READING_HEADS[config.head](config)
         self.kept: dict[str, Tensor] = {}  # tensors of the file it came from that nothing here reads, to be saved again
@@ -33,11 +34,15 @@ class Encoder(nn.Module):
         kinds: Tensor | None = None,
         asked: Tensor | None = None,
     ) -> Tensor:
-        """What the head says of ids (B T): scores of every token (B T V), of the labels (B L), of each token's labels
-        (B T L), or one vector of length 1 (B D). at: B T, each token's position from 0, -1 where there is padding.
-        kinds: B T, which text of a pair each token belongs to, 0 where nobody says.
-        asked: B K, the columns whose tokens are to be scored, where not all are (B K V)."""
+        """What the head says of ids (B T), or of vectors (B S F) of which convolutions leave T: scores of every token (B T V),
+        of the labels (B L), of each token's labels (B T L), or one vector of length 1 (B D).
+
+        at: B T, or B S, each token's position from 0, -1 where there is padding. kinds: B T, which text of a pair each token
+        belongs to, 0 where nobody says. asked: B K, the columns whose tokens are to be scored, where not all are (B K V).
+        """
         x = self.encoder(ids, at=at, documents=documents, kinds=kinds)
         if asked is not None:  # the vocabulary is wide, and few tokens are asked for
             x = x.gather(1, asked[..., None].expand(-1, -1, x.shape[-1]))
+        if at is not None and self.config.vectors is not None:
+            at = subsampled(at, self.config.vectors.strides)
         return self.head(x) if self.config.head == "tokens" else self.head(x, at)

@@ -20,13 +20,13 @@ from glassformer.trace import tap
 class Head(nn.Module):
     """One score per vocabulary entry: a linear map, softly capped where the config says so. B T D to B T V, float32."""
 
-    def __init__(self, config: ModelConfig, embedding: nn.Embedding) -> None:
+    def __init__(self, config: ModelConfig, embedding: nn.Embedding | None) -> None:
         super().__init__()
         self.hidden = HiddenLayer(config) if config.head_hidden else None
         self.norm = build_norm(config) if config.head_hidden else None
         self.points = ("logits",)
         self.linear = nn.Linear(config.d_model, config.vocab_size, bias=config.head_bias)
-        if config.tied:
+        if config.tied and embedding is not None:
             self.linear.weight = embedding.weight
         self.scale, self.softcap = config.logit_scale, config.logit_softcap
 
@@ -39,6 +39,20 @@ class Head(nn.Module):
         if self.softcap is not None:
             logits = self.softcap * torch.tanh(logits / self.softcap)
         return tap(self, "logits", logits)
+
+
+class CtcHead(nn.Module):
+    """What is being said at each place of a source: one score per vocabulary entry, of which one is the blank (Graves et al.
+    2006). B S D to B S V, float32."""
+
+    points: ClassVar[tuple[str, ...]] = ("logits",)
+
+    def __init__(self, d_source: int, vocab_size: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(d_source, vocab_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return tap(self, "logits", self.linear(x).float())
 
 
 class LabelHead(nn.Module):

@@ -73,6 +73,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "dropout": 0.1,
         "init": "xavier",
     },
+    # Minutes to hours of speech: the encoder reads vectors, whose number and strides follow from the data.
+    "small-speech": {
+        "d_model": 128,
+        "n_layers": 3,
+        "n_heads": 4,
+        "max_len": 512,
+        "dropout": 0.1,
+    },
     # Turc et al. 2019, the smallest: two layers that see the whole text.
     "bert-tiny": {
         **LAYERNORM,

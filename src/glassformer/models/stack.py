@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from glassformer.errors import ConfigError
 from glassformer.models.config import ModelConfig, RotaryScaling
+from glassformer.models.vectors import VectorEmbedding
 from glassformer.nn.attention import Attention, CrossAttention
 from glassformer.nn.block import BLOCKS
 from glassformer.nn.cache import Cache, Memory
@@ -62,6 +63,11 @@ class Embedding(nn.Module):
             x = self.norm(tap(self, "sum", x))
         return tap(self, "out", x)
 
+    @property
+    def weight(self) -> Tensor:
+        """The table of tokens, whose number type and device are the stack's."""
+        return self.token.weight
+
     def pair(self, ids: Tensor, at: Tensor, before: Tensor | None) -> Tensor:
         """The row of the bigram table for each token and the one before it, 0 where a text begins. B T."""
         assert self.bigram is not None
@@ -75,7 +81,7 @@ class Embedding(nn.Module):
 
 
 class Stack(nn.Module):
-    """Embedding, blocks, and the last norm. Returns B T D.
+    """Embedding, blocks, and the last norm. Returns B T D; of vectors T is what the convolutions leave.
 
     With `d_memory` every block looks at a memory of that width too, between its attention and its MLP.
     """
@@ -87,7 +93,7 @@ class Stack(nn.Module):
         self.max_len = config.max_len
         self.positions = build_positions(config, causal)
         self.local_positions = build_local_positions(config)
-        self.embedding = Embedding(config, self.positions)
+        self.embedding = embedding_of(config, self.positions)
         self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(build_block(config, layer, d_memory) for layer in range(config.n_layers))
         self.norm = nn.Identity() if config.norm_place == "post" else build_norm(config)
@@ -103,8 +109,12 @@ class Stack(nn.Module):
         memory: Memory | None = None,
         kinds: Tensor | None = None,
     ) -> Tensor:
-        at, places = self.places(ids, at, documents, prefix, cache)
-        x = self.embedding(ids, at, self.positions, None if cache is None else cache.last, kinds)
+        if isinstance(self.embedding, VectorEmbedding):
+            x, at = self.embedding(ids, at, self.positions)
+            at, places = self.places(x, at, documents, prefix, cache)
+        else:
+            at, places = self.places(ids, at, documents, prefix, cache)
+            x = self.embedding(ids, at, self.positions, None if cache is None else cache.last, kinds)
         x = self.dropout(x)
         short = None if cache is None else shortcut(self.blocks, x, places, cache)
         if cache is not None and short is not None:
@@ -120,7 +130,7 @@ class Stack(nn.Module):
         self, batch: int, max_len: int | None = None, *, memory: Memory | None = None, beams: int = 1
     ) -> Cache:
         """An empty cache for `batch` rows of up to `max_len` tokens (default: the stack's context)."""
-        weight, config = self.embedding.token.weight, self.config
+        weight, config = self.embedding.weight, self.config
         return Cache(
             n_layers=config.n_layers,
             batch=batch,
@@ -143,7 +153,8 @@ class Stack(nn.Module):
         prefix: Tensor | None,
         cache: Cache | None,
     ) -> tuple[Tensor, list[Place]]:
-        """Positions of the tokens (B|1 T) and, for each layer, mask, rotation and score bias; most layers share one."""
+        """Positions of the tokens (B|1 T) and, for each layer, mask, rotation and score bias; most layers share one. Of `ids`
+        only the shape counts."""
         new = ids.shape[1]
         plain = at is None and documents is None and prefix is None
         if at is None:
@@ -160,7 +171,7 @@ class Stack(nn.Module):
             key_at = cache.advance(at, ragged=not plain and bool((at < 0).any()))
             keys, plain = key_at.shape[1], prefix is None and not cache.ragged
         sees_all = not self.causal or new == 1
-        dtype = self.embedding.token.weight.dtype
+        dtype = self.embedding.weight.dtype
         lengths = text_lengths(at, documents) if self.positions.by_length else None
         shared: dict[int | None, Place] = {}
         for window in {self.config.window_of(layer) for layer in range(len(self.blocks))}:
@@ -188,6 +199,13 @@ class Stack(nn.Module):
             return positions_in_documents(documents)
         index = torch.arange(ids.shape[1], device=ids.device)[None]
         return index if cache is None or cache.length == 0 else cache.next_at[:, None] + index
+
+
+def embedding_of(config: ModelConfig, positions: Positions) -> Embedding | VectorEmbedding:
+    """What a stack reads with: the encoder of a model with `vectors` has no tokens."""
+    if config.vectors is not None and config.shape == "encoder":
+        return VectorEmbedding(config, positions)
+    return Embedding(config, positions)
 
 
 def in_common(at: Tensor) -> Tensor:
@@ -291,6 +309,7 @@ def build_attention(config: ModelConfig, layer: int, kind: type[Attention], **mo
         d_head=config.d_head,
         d_value=config.d_value,
         bias=config.attention_bias,
+        key_bias=config.attention_key_bias,
         out_bias=config.attention_out_bias,
         scale=config.attention_scale,
         softcap=config.attention_softcap,

@@ -45,6 +45,7 @@ class Attention(nn.Module):
         d_value: int,
         bias: bool,
         out_bias: bool,
+        key_bias: bool | None = None,
         scale: float | None = None,
         softcap: float | None = None,
         dropout: float = 0.0,
@@ -63,7 +64,7 @@ class Attention(nn.Module):
         self.scale = 1 / math.sqrt(d_head) if scale is None else scale
         self.softcap, self.dropout = softcap, dropout
         self.q_proj = nn.Linear(d_model, n_heads * d_head, bias=bias)
-        self.k_proj = nn.Linear(d_memory or d_model, n_kv_heads * d_head, bias=bias)
+        self.k_proj = nn.Linear(d_memory or d_model, n_kv_heads * d_head, bias=bias if key_bias is None else key_bias)
         self.v_proj = nn.Linear(d_memory or d_model, n_kv_heads * d_value, bias=bias)
         self.o_proj = nn.Linear(n_heads * d_value, d_model, bias=out_bias)
         self.q_norm, self.k_norm = q_norm, k_norm

@@ -12,13 +12,14 @@ from torch import nn
 from glassformer.nn.attention import Attention
 from glassformer.nn.mlp import GatedMlp, Mlp
 
+MAPS = (nn.Linear, nn.Conv1d)
 WRITERS = ("o_proj", "down_proj")  # the projections that write into the residual stream
 
 
 def gpt2(model: nn.Module, n_layers: int) -> None:
     """Normal of deviation 0.02, the writers into the residual stream shrunk by sqrt(2·layers) (Radford et al. 2019)."""
     for module in model.modules():
-        if isinstance(module, nn.Linear | nn.Embedding):
+        if isinstance(module, (*MAPS, nn.Embedding)):
             nn.init.normal_(module.weight, std=0.02)
         zero_bias(module)
     for writer in writers(model):
@@ -31,8 +32,8 @@ def modern(model: nn.Module, n_layers: int) -> None:
     for module in model.modules():
         if isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight)
-        elif isinstance(module, nn.Linear):
-            bound = math.sqrt(3 / module.in_features)
+        elif isinstance(module, MAPS):
+            bound = math.sqrt(3 / module.weight[0].numel())
             nn.init.uniform_(module.weight, -bound, bound)
         zero_bias(module)
     for writer in writers(model):
@@ -45,14 +46,14 @@ def xavier(model: nn.Module, n_layers: int) -> None:
     for module in model.modules():
         if isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)
-        elif isinstance(module, nn.Linear):
+        elif isinstance(module, MAPS):
             nn.init.xavier_uniform_(module.weight)
         zero_bias(module)
 
 
 def zero_bias(module: nn.Module) -> None:
     """Let a linear map begin without an offset."""
-    if isinstance(module, nn.Linear) and isinstance(bias := getattr(module, "bias", None), nn.Parameter):
+    if isinstance(module, MAPS) and isinstance(bias := getattr(module, "bias", None), nn.Parameter):
         nn.init.zeros_(bias)
 
 

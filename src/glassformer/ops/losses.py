@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -25,3 +28,26 @@ def cross_entropy(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0)
         label_smoothing=label_smoothing,
         reduction="sum",
     )
+
+
+def ctc(logits: Tensor, targets: Tensor, lengths: Tensor, blank: int) -> Tensor:
+    """Sum over rows of -log p(targets) in nats, p being the sum over every way to say the targets in `lengths` places.
+
+    logits: B S V, targets: B T with IGNORED behind the last, lengths: B of the S places that count. Each place says a token or
+    the blank; equal neighbours are one token unless a blank parts them (Graves et al. 2006, equations 3 and 8). A row that has
+    fewer places than that takes counts for nothing. Returns a scalar.
+    """
+    return F.ctc_loss(
+        logits.float().log_softmax(-1).transpose(0, 1),
+        targets.clamp(min=0),
+        lengths,
+        (targets != IGNORED).sum(1),
+        blank=blank,
+        reduction="sum",
+        zero_infinity=True,
+    )
+
+
+def places_needed(targets: Sequence[int]) -> int:
+    """The fewest places in which CTC can say some tokens: one for each, and one more between two that are the same."""
+    return len(targets) + sum(one == other for one, other in itertools.pairwise(targets))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from glassformer.data import (
     read_pairs,
     read_tagged,
 )
+from glassformer.data.utterances import UtteranceCorpus, read_utterances
 from glassformer.errors import ConfigError
 from glassformer.evaluate import (
     ClassificationScore,
@@ -31,7 +32,7 @@ from glassformer.generate import Beam
 if TYPE_CHECKING:
     from glassformer.pipeline.pipeline import Pipeline
 
-Examples = Corpus | PairCorpus | LabelledCorpus | TaggedCorpus
+Examples = Corpus | PairCorpus | LabelledCorpus | TaggedCorpus | UtteranceCorpus
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +111,28 @@ def read_examples(
     label_key: str | None = None,
     separator: str | None = None,
     encoding: str | None = None,
+    path_key: str | None = None,
+    name_pattern: str | None = None,
+    replace: Mapping[str, str] | None = None,
 ) -> Examples:
-    """What a model of this task is judged on: documents, pairs, labelled texts or tagged sentences. Raises DataError."""
+    """What a model of this task is judged on: documents, pairs, labelled texts, tagged sentences or utterances.
+
+    path_key, name_pattern and replace are for utterances, as in `read_utterances`. Raises DataError.
+    """
+    if task in ("transcribe", "classify_vectors"):
+        return read_utterances(
+            sources,
+            wanted="text" if task == "transcribe" else "label",
+            path_key=path_key,
+            text_key=text_key,
+            label_key=label_key,
+            name_pattern=name_pattern,
+            replace=replace,
+            encoding=encoding,
+        )
+    asked = next((name for name in (path_key, name_pattern, replace) if name), None)
+    if asked:
+        raise ConfigError(f"{asked!r}: columns of files, patterns of names and replacements are for models that hear")
     if task in ("translate", "embed"):
         return read_pairs(sources, source_key=source_key, target_key=target_key, encoding=encoding)
     if task == "classify":
@@ -121,8 +142,9 @@ def read_examples(
     return read_documents(sources, text_key=text_key or "text", encoding=encoding)
 
 
-def evaluate(pipe: Pipeline, examples: Examples, beam: Beam) -> Evaluation:
-    """The scores of a model on what `read_examples` has read for its task. `beam`: how it searches for translations.
+def evaluate(pipe: Pipeline, examples: Examples, beam: Beam | Mapping[str, Any]) -> Evaluation:
+    """The scores of a model on what `read_examples` has read for its task. `beam`: how it searches for translations; of a model
+    that transcribes the settings of `Pipeline.transcribe`.
 
     Raises DataError, naming the line, for an example that the model cannot read, and for a label that it does not know.
     """

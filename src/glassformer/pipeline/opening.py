@@ -46,6 +46,7 @@ def load(
         loaded.notes,
         loaded.source_tokenizer,
         loaded.chat_template,
+        loaded.features,
     )
 
 
@@ -77,14 +78,19 @@ def train(
     *,
     minutes: float = 5.0,
     screen: Screen | None = None,
+    allow_changed: bool = False,
     **wishes: Any,
 ) -> Pipeline:
-    """Train on files and return the best model. Wishes: parts of a recipe by name, with dots as in recipe.yaml or nested:
-    ``train("my.txt", "runs/mine", **{"model.n_layers": 2}, preset="fastest")``."""
+    """Train on files and return the best model; for the folder of a run that was stopped, go on with it.
+
+    `allow_changed`: go on also where recipe, files or tokenizer are no longer those that the run began with. Wishes: parts of
+    a recipe by name, with dots as in recipe.yaml or nested: ``train("my.txt", "runs/mine", **{"model.n_layers": 2},
+    preset="fastest")``.
+    """
     listed = [sources] if isinstance(sources, str | Path) else list(sources)
     values: dict[str, Any] = {}
     set_dotted(values, "data.sources", [str(source) for source in listed])
     for key, value in wishes.items():
         set_dotted(values, key, value)
-    train_run(values, Path(out_dir), minutes=minutes, screen=screen or Silence())
+    train_run(values, Path(out_dir), minutes=minutes, screen=screen or Silence(), allow_changed=allow_changed)
     return load(out_dir)

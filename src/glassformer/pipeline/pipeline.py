@@ -13,15 +13,18 @@ from numpy.typing import NDArray
 from glassformer.checkpoints import save_model
 from glassformer.checkpoints.families.sentence_transformers import HABITS
 from glassformer.config import set_dotted
-from glassformer.errors import ConfigError
+from glassformer.errors import ConfigError, nearest
+from glassformer.features import FeatureConfig
 from glassformer.generate import (
     Beam,
     Filled,
     Generation,
     Labelling,
     Sampling,
+    Segment,
     Tagging,
     TextCompletion,
+    Transcription,
     Translation,
     classify,
     embed,
@@ -43,6 +46,8 @@ from glassformer.lens.glass.sizes import BUDGET_MB
 from glassformer.models import Decoder, Model
 from glassformer.pipeline.chat import Chat, Conversation
 from glassformer.pipeline.evaluation import Evaluation, evaluate, read_examples
+from glassformer.pipeline.listening import is_whisper, listen, whisper_segments
+from glassformer.pipeline.transcribe import Hearing, Spoken, classify_each, segments_of, transcribe_each
 from glassformer.tokenizers import Token, Tokenizer
 from glassformer.tokenizers.chat import ChatTemplate, Messages
 
@@ -52,10 +57,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A model that can be asked: to generate, translate, classify, embed or fill, whichever it was made for.
+    """A model that can be asked: to generate, translate, transcribe, classify, embed or fill, whichever it was made for.
 
     `generation`: the defaults of the model folder, in the words of generation_config.json. `source_tokenizer`: that of an
-    encoder-decoder whose sources have a vocabulary of their own.
+    encoder-decoder whose sources have a vocabulary of their own. `features`: how sound becomes the vectors that it reads.
     """
 
     model: Model
@@ -64,10 +69,11 @@ class Pipeline:
     notes: tuple[str, ...] = ()
     source_tokenizer: Tokenizer | None = None
     chat_template: str | None = None
+    features: FeatureConfig | None = None
 
     @property
     def task(self) -> str:
-        """What the model was made for: "text", "translate", "fill", "classify", "tag" or "embed"."""
+        """What the model was made for: a row of `generate.purpose.PURPOSES`, such as "text", "translate" or "transcribe"."""
         return task_of(self.model, self.tokenizer)
 
     @overload
@@ -114,6 +120,7 @@ class Pipeline:
             beam=self.beam(settings) if self.task == "translate" else None,
             keep=Keep(points if isinstance(points, str) else tuple(points), budget_mb),
             habits=self.generation.get(HABITS),
+            features=self.features,
         )
 
     def prove(self, **settings: Any) -> Certificate:
@@ -174,13 +181,41 @@ class Pipeline:
             record=record,
         )
 
+    def transcribe(self, source: Spoken, **settings: Any) -> Transcription:
+        """What is said in a file of sound, in samples (N, in [-1, 1]), or in vectors (.npy, .npz, T F), however long it is.
+
+        Settings: method ("attention", "ctc", "joint"), ctc_weight, words (with the times of each), window (seconds that are
+        read at once), rate (of samples, where it is not the model's), and those of `Beam`, by name; of a Whisper words, rate
+        and those of `generate.whisper.WhisperSettings`.
+        """
+        return self.transcribe_many([source], **settings)[0]
+
+    def transcribe_many(self, sources: Iterable[Spoken], **settings: Any) -> list[Transcription]:
+        """The same of many sources, short ones read together, every one as it would be alone."""
+        if is_whisper(self):
+            return [listen(self, source, settings) for source in sources]
+        return list(transcribe_each(self, sources, self.hearing(settings)))
+
+    def stream_transcription(self, source: Spoken, **settings: Any) -> Iterator[Segment]:
+        """The segments of a long source as they become certain."""
+        if is_whisper(self):
+            return whisper_segments(self, source, settings)
+        return segments_of(self, source, self.hearing(settings))
+
+    def classify_sounds(self, sources: Iterable[Spoken], rate: int | None = None) -> list[Labelling]:
+        """The labels of files of sound, of samples (at `rate`, where it is not the model's), or of vectors."""
+        return classify_each(self, list(sources), rate)
+
     def classify(self, text: str) -> Labelling | Tagging:
-        """The labels of a text, or, by a model that tags, the tag of each of its words, which spaces divide."""
+        """The labels of a text, or, by a model that tags, the tag of each of its words, which spaces divide; by a model of
+        sound the labels of the file of that name."""
         return self.classify_many([text])[0]
 
     def classify_many(self, texts: Iterable[str]) -> Sequence[Labelling | Tagging]:
         """The labels of many texts, or the tags of their words, every text as it would be alone."""
-        refuse_unfit(self.model, self.tokenizer, "classify", "tag")
+        refuse_unfit(self.model, self.tokenizer, "classify", "tag", "classify_vectors")
+        if self.task == "classify_vectors":
+            return self.classify_sounds(texts)
         if self.task == "tag":
             return tag(self.model, self.tokenizer, [text.split() for text in texts])
         return classify(self.model, self.tokenizer, list(texts))
@@ -201,12 +236,13 @@ class Pipeline:
         self,
         sources: str | Path | Sequence[str | Path],
         *,
-        keys: Mapping[str, str | None] | None = None,
+        keys: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> Evaluation:
         """The scores on files of examples. `keys`: which columns hold what (text_key, source_key, target_key, label_key,
-        separator) and the encoding. Settings: those of `Beam`, for a model that translates."""
-        return evaluate(self, read_examples(self.task, sources, **(keys or {})), self.beam(settings))
+        separator, and of sound path_key, name_pattern, replace) and the encoding. Settings: those of `Beam`, for a model that
+        translates, and those of `transcribe`."""
+        return evaluate(self, read_examples(self.task, sources, **(keys or {})), self.searching(settings))
 
     def explain(
         self,
@@ -240,7 +276,7 @@ class Pipeline:
 
     def describe(self) -> Description:
         """Shapes, parameters and memory."""
-        return describe(self.model, self.tokenizer, source_tokenizer=self.source_tokenizer)
+        return describe(self.model, self.tokenizer, source_tokenizer=self.source_tokenizer, features=self.features)
 
     def save(self, folder: str | Path) -> None:
         """Write a model folder in the Hugging Face layout."""
@@ -251,6 +287,7 @@ class Pipeline:
             source_tokenizer=self.source_tokenizer,
             generation=self.generation,
             chat_template=self.chat_template,
+            features=self.features,
         )
 
     @property
@@ -269,7 +306,7 @@ class Pipeline:
     def check(self, verb: str, text: str | None = None) -> None:
         """Raise ConfigError where the model was not made to `verb` ("translate", "classify", "embed", "fill"), or cannot do
         it to this text."""
-        tasks = ("classify", "tag") if verb == "classify" else (verb,)
+        tasks = ("classify", "tag", "classify_vectors") if verb == "classify" else (verb,)
         refuse_unfit(self.model, self.tokenizer, *tasks)
         if text is None:
             return
@@ -301,6 +338,22 @@ class Pipeline:
             del defaults["min_new_tokens"]
         return Beam.parse({**defaults, **asked}, "beam search")
 
+    def searching(self, asked: Mapping[str, Any]) -> Beam | Mapping[str, Any]:
+        """What `evaluate` wants to know of a search: of a model that transcribes the settings as they are."""
+        return asked if self.task == "transcribe" else self.beam(asked)
+
+    def hearing(self, asked: Mapping[str, Any]) -> Hearing:
+        """The same for transcribing, where a text may be as long as the model writes. Raises ConfigError."""
+        own = {name: asked[name] for name in HEARING if name in asked}
+        rest = {name: value for name, value in asked.items() if name not in own}
+        unknown = next((name for name in rest if name not in Beam.model_fields), None)
+        if unknown is not None:
+            known = (*HEARING, *Beam.model_fields)
+            raise ConfigError(f"transcribing has no setting {unknown!r}{nearest(unknown, known)}")
+        if "max_new_tokens" not in self.generation:
+            rest.setdefault("max_new_tokens", self.model.config.max_len)
+        return Hearing(self.beam(rest), **own)
+
 
 SAMPLING = (
     "temperature",
@@ -311,6 +364,7 @@ SAMPLING = (
     "presence_penalty",
     "frequency_penalty",
 )
+HEARING = ("method", "ctc_weight", "words", "window", "rate")  # beside those of `Beam`
 SEARCHING = (
     "num_beams",
     "length_penalty",

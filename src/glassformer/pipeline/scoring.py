@@ -4,27 +4,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glassformer.data import Corpus, LabelledCorpus, PairCorpus, TaggedCorpus
+from glassformer.data.utterances import UtteranceCorpus
 from glassformer.errors import ConfigError, DataError
 from glassformer.evaluate import (
     Metric,
     bits_per_byte_score,
     bleu,
+    character_errors,
     chrf,
     classification_score,
     perplexity_score,
     retrieval_score,
     tagging_score,
+    word_errors,
 )
 from glassformer.evaluate.classification import indices, numbered, share
 from glassformer.evaluate.translation import sacrebleu_metrics
-from glassformer.generate import Beam, classify, tag, translate
+from glassformer.generate import Beam, Labelling, classify, tag, translate
 from glassformer.generate.fill import mask_id
 from glassformer.pipeline.evaluation import Evaluation
 from glassformer.pipeline.losses import (
@@ -34,11 +37,14 @@ from glassformer.pipeline.losses import (
     pieces_of,
     target_losses,
 )
+from glassformer.pipeline.transcribe import classify_each
 
 if TYPE_CHECKING:
     from glassformer.pipeline.pipeline import Pipeline
 
 COMPARED_AT_ONCE = 1024  # anchors
+HEARD_AT_ONCE = 256  # utterances whose samples are in memory
+MOST_NOTES = 20  # on single utterances
 
 
 def score_text(pipe: Pipeline, corpus: Corpus, beam: Beam) -> Evaluation:
@@ -121,25 +127,80 @@ def score_labels(pipe: Pipeline, corpus: LabelledCorpus, beam: Beam) -> Evaluati
             raise DataError(f"{row.where}: {len(row.labels)} labels, and the model gives each text one; leave it out")
     readable(pipe, "classify", ((row.text, row.where) for row in corpus.rows))
     found = classify(pipe.model, pipe.tokenizer, [row.text for row in corpus.rows])
-    scores = classification_score(
-        [one.labels for one in found],
-        [row.labels for row in corpus.rows],
-        labels,
-        [row.where for row in corpus.rows],
+    about = [{"where": row.where, "text": row.text} for row in corpus.rows]
+    return judged("classify", "texts", pipe, found, [row.labels for row in corpus.rows], about, corpus.notes)
+
+
+def score_spoken_labels(pipe: Pipeline, corpus: UtteranceCorpus, beam: Beam) -> Evaluation:
+    """The same of sound, or of other vectors, each with one label."""
+    known = numbered(pipe.model.config.labels)
+    for row in corpus.rows:
+        indices([row.text], known, row.where)
+    found = [
+        one
+        for start in range(0, len(corpus.rows), HEARD_AT_ONCE)
+        for one in classify_each(pipe, corpus.rows[start : start + HEARD_AT_ONCE])
+    ]
+    about = [{"where": row.where, "path": str(row.path)} for row in corpus.rows]
+    wanted = [(row.text,) for row in corpus.rows]
+    return judged("classify_vectors", "utterances", pipe, found, wanted, about, corpus.notes)
+
+
+def judged(
+    task: str,
+    unit: str,
+    pipe: Pipeline,
+    found: Sequence[Labelling],
+    wanted: Sequence[Sequence[str]],
+    about: Sequence[dict[str, Any]],
+    notes: tuple[str, ...],
+) -> Evaluation:
+    """The evaluation of labels; `about`: what is told of each example, where it stands among it."""
+    labels, several = pipe.model.config.labels, pipe.model.config.several_labels
+    where = [one["where"] for one in about]
+    scores = classification_score([one.labels for one in found], wanted, labels, where)
+    rows = tuple(
+        {
+            "where": told["where"],
+            "score": float(np.mean([p if name in right else 1 - p for name, p in one.probabilities.items()]))
+            if several
+            else one.probabilities[right[0]],
+            "said": list(one.labels) if several else one.labels[0],
+            "wanted": list(right) if several else right[0],
+            **told,
+        }
+        for told, right, one in zip(about, wanted, found, strict=True)
+    )
+    return Evaluation(task, unit, scores.metrics, rows, classes=scores, notes=notes)
+
+
+def score_transcripts(pipe: Pipeline, corpus: UtteranceCorpus, settings: Mapping[str, Any]) -> Evaluation:
+    """Word and character errors. An utterance's own score is its word error rate, so that the worst come first."""
+    heard = pipe.transcribe_many(corpus.rows, **settings)
+    found, wanted = [one.text for one in heard], [row.text for row in corpus.rows]
+    words, characters, bare = (
+        word_errors(found, wanted),
+        character_errors(found, wanted),
+        word_errors(found, wanted, bare=True),
     )
     rows = tuple(
         {
             "where": row.where,
-            "score": float(np.mean([p if name in row.labels else 1 - p for name, p in one.probabilities.items()]))
-            if several
-            else one.probabilities[row.labels[0]],
-            "said": list(one.labels) if several else one.labels[0],
-            "wanted": list(row.labels) if several else row.labels[0],
-            "text": row.text,
+            "score": float(word_rate),
+            "cer": float(character_rate),
+            "seconds": None if pipe.features is None or pipe.features.kind == "vectors" else one.duration,
+            "said": one.text,
+            "wanted": row.text,
+            "path": str(row.path),
         }
-        for row, one in zip(corpus.rows, found, strict=True)
+        for row, one, word_rate, character_rate in zip(corpus.rows, heard, words.scores, characters.scores, strict=True)
     )
-    return Evaluation("classify", "texts", scores.metrics, rows, classes=scores, notes=corpus.notes)
+    differs = not np.array_equal(words.statistics, bare.statistics)
+    metrics = (words, characters, bare) if differs else (words, characters)
+    said = [f"{row.where}: {note}" for row, one in zip(corpus.rows, heard, strict=True) for note in one.notes]
+    more = [f"{len(said) - MOST_NOTES:,} more notes of this kind"] if len(said) > MOST_NOTES else []
+    notes = (*corpus.notes, *said[:MOST_NOTES], *more)
+    return Evaluation("transcribe", "utterances", metrics, rows, higher_is_better=False, notes=notes)
 
 
 def score_tags(pipe: Pipeline, corpus: TaggedCorpus, beam: Beam) -> Evaluation:
@@ -206,11 +267,13 @@ def readable(pipe: Pipeline, verb: str, texts: Iterable[tuple[str, str]]) -> Non
             raise DataError(f"{where}: {error}") from None
 
 
-SCORERS: dict[str, Callable[[Pipeline, Any, Beam], Evaluation]] = {
+SCORERS: dict[str, Callable[[Pipeline, Any, Any], Evaluation]] = {
     "text": score_text,
     "fill": score_fill,
     "translate": score_translations,
     "classify": score_labels,
     "tag": score_tags,
     "embed": score_embeddings,
+    "transcribe": score_transcripts,
+    "classify_vectors": score_spoken_labels,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from glassformer.errors import ConfigError, TokenizerError, nearest
 from glassformer.tokenizers import schema
@@ -13,6 +13,7 @@ from glassformer.tokenizers.bpe import BytePairTokenizer
 from glassformer.tokenizers.byte import ByteTokenizer
 from glassformer.tokenizers.characters import CharacterTokenizer
 from glassformer.tokenizers.library import LibraryTokenizer
+from glassformer.tokenizers.patterns import PatternName
 from glassformer.tokenizers.words import WordTokenizer
 
 
@@ -21,7 +22,7 @@ def train_tokenizer(
     texts: Iterable[str],
     *,
     vocab_size: int | None = None,
-    pattern: Literal["gpt2", "gpt4", "llama3"] = "gpt2",
+    pattern: PatternName = "gpt2",
     special_tokens: Sequence[str] = (),
 ) -> Tokenizer:
     """A tokenizer of that kind for documents. Raises ConfigError for an unknown kind or pattern, TokenizerError when the

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from glassformer.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     import regex
+
+PatternName = Literal["gpt2", "gpt4", "llama3", "qwen2", "gpt4o", "smollm"]  # the keys of PATTERNS
 
 # Facts, from the models' own releases. gpt4 is cl100k as in tiktoken, without the possessive "+" after {1,3}, which the
 # regular expressions of `tokenizers` would read as a repetition.

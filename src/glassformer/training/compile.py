@@ -35,9 +35,9 @@ class Fallback:
         logging.getLogger("torch._inductor").setLevel(logging.ERROR)
         try:
             self.current = torch.compile(self.plain)
-            self.current(
-                **inputs
-            ).sum().backward()  # the gradient's graph is compiled too, and may fail where this did not
+            said = self.current(**inputs)  # the gradient's graph is compiled too, and may fail where this did not
+            parts = said if isinstance(said, tuple) else (said,)
+            torch.stack([part.sum() for part in parts]).sum().backward()
             self.plain.zero_grad(set_to_none=True)
             answers = self.current(**inputs)
         except (

@@ -41,15 +41,14 @@ def not_a_number(loss: float, norm: float, state: State, found: str) -> Glassfor
     )
 
 
-def more_portions(state: State, portions: int, batch: Batch, divides: bool, world: int) -> int:
+class StartAgain(Exception):
+    """All processes of a run are to end and start anew from the last checkpoint. The message says why."""
+
+
+def more_portions(state: State, portions: int, batch: Batch, divides: bool) -> int:
     """How many portions to take the step in that found too little memory. Raises GlassformerError where none are left."""
     step = state.step + 1
-    if world > 1:
-        raise GlassformerError(
-            f"there is not enough memory for step {step:,}; the processes cannot agree on smaller portions while one of "
-            f"them is within a step: set loop.grad_accum={2 * portions}, or train on more processes"
-        )
-    if not divides or portions >= len(batch.targets):
+    if not divides or portions >= getattr(batch, "most_portions", len(batch.targets)):
         way = "its rows are compared with each other" if not divides else "its portions are single rows already"
         raise GlassformerError(
             f"there is not enough memory for step {step:,}, and it cannot be divided further, since {way}; "

@@ -1,6 +1,7 @@
 """The film of a run: every so many steps its probes are traced and the sizes of gradients and updates measured, into one file.
 
-Nothing of the run is changed by it: no weight, no gradient and no random number.
+Nothing of the run is changed by it: no weight, no gradient and no random number. Of several processes the first films; where
+each holds a part of the model, the others bring theirs.
 """
 
 # G groups of parameters
@@ -28,6 +29,7 @@ from glassformer.training.loop import due
 from glassformer.training.probes import Probe, read_probes
 from glassformer.training.recipe import Recipe
 from glassformer.training.tasks import Task
+from glassformer.training.topology import ALONE, Topology
 
 FILM = "film.glassfilm"
 TIMED = 3  # frames after which the cost is told
@@ -38,9 +40,16 @@ class Film:
     """The camera of one sitting: `step` films one step of the loop, where it is due."""
 
     def __init__(
-        self, recipe: Recipe, model: Model, probes: list[Probe], path: Path, note: Callable[[str], None]
+        self,
+        recipe: Recipe,
+        model: Model,
+        probes: list[Probe],
+        path: Path,
+        note: Callable[[str], None],
+        topology: Topology = ALONE,
     ) -> None:
         assert recipe.film is not None
+        self.topology = topology
         self.every, self.steps = recipe.film.every, recipe.loop.steps
         self.model, self.probes, self.note = model, probes, note
         self.groups = groups_of(model)
@@ -60,6 +69,15 @@ class Film:
             f"filming {lengths} tokens every {self.every:,} steps: {n_frames:,} frames of {size:,} bytes, "
             f"{in_bytes(n_frames * size)}, into {self.writer.path}"
         )
+        if self.topology.is_first:
+            self.open(step)
+        if not step:
+            with self.on_the_clock():
+                nothing = np.full(len(self.groups), math.nan)
+                self.take(0, {"gradient": nothing, "update": nothing, "weight": self.sizes(self.weights())})
+
+    def open(self, step: int) -> None:
+        """Begin the file, or go on with it, if the disk permits."""
         try:
             fault = "" if step else self.writer.begin()
             fault = fault or (self.writer.resume(step) if step else "")
@@ -67,10 +85,6 @@ class Film:
                 self.note(f"{fault}; a new film begins at step {step:,}")
         except DiskError as error:
             self.note(f"film not begun: {error}")
-        if not step:
-            with self.on_the_clock():
-                nothing = np.full(len(self.groups), math.nan)
-                self.take(0, {"gradient": nothing, "update": nothing, "weight": self.sizes(self.weights())})
 
     @contextmanager
     def step(self, step: int) -> Generator[None]:
@@ -96,15 +110,22 @@ class Film:
         return [[parameter.detach() for parameter in group] for group in self.groups.values()]
 
     def sizes(self, groups: Sequence[Sequence[Tensor | None]]) -> np.ndarray:
-        """The length of each group of tensors as one vector; G."""
-        norms = [torch._foreach_norm([tensor for tensor in group if tensor is not None] or ZERO) for group in groups]
+        """The length of each group of tensors as one vector; G. Tensors in parts are whole for a moment, one at a time."""
+        kept = [[tensor for tensor in group if tensor is not None] or ZERO for group in groups]
+        if self.topology.meets_within_steps:
+            norms = [[self.topology.whole_tensor(tensor).norm() for tensor in group] for group in kept]
+        else:
+            norms = [torch._foreach_norm(group) for group in kept]
         return torch.stack([torch.stack(norm).float().norm() for norm in norms]).cpu().numpy()
 
     def take(self, step: int, values: Values) -> None:
         """Add a frame, if the disk permits."""
-        with evaluating(cast("Any", self.model)), torch.inference_mode():
+        model = self.topology.whole(self.model)
+        if not self.topology.is_first:
+            return
+        with evaluating(cast("Any", model)), torch.inference_mode():
             for number, probe in enumerate(self.probes):
-                values |= {f"probe{number}.{name}": value for name, value in trace(self.model, probe).items()}
+                values |= {f"probe{number}.{name}": value for name, value in trace(model, probe).items()}
         try:
             self.writer.append(step, values)
         except DiskError as error:
@@ -112,6 +133,8 @@ class Film:
 
     def keep(self) -> None:
         """Bring the frames to the disk, if it permits, before a checkpoint counts on them."""
+        if not self.topology.is_first:
+            return
         try:
             self.writer.keep()
         except DiskError as error:
@@ -148,12 +171,18 @@ ZERO = [torch.zeros(1)]
 
 
 def open_film(
-    recipe: Recipe, task: Task, model: Model, path: Path, step: int, note: Callable[[str], None]
+    recipe: Recipe,
+    task: Task,
+    model: Model,
+    path: Path,
+    step: int,
+    note: Callable[[str], None],
+    topology: Topology = ALONE,
 ) -> Film | None:
     """The film of a run that goes on from `step`, None where the recipe asks for none. Raises ConfigError."""
     if recipe.film is None:
         return None
-    film = Film(recipe, model, read_probes(recipe, task), path, note)
+    film = Film(recipe, model, read_probes(recipe, task), path, note, topology)
     film.begin(step)
     return film
 

@@ -65,6 +65,9 @@ class Log:
         with explained(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
+    def close(self) -> None:
+        """Nothing is left to be written: every row went to the disk at once."""
+
     def rows(self) -> list[dict[str, Any]]:
         """All rows; a last line that a crash cut short is left out."""
         if not self.path.exists():

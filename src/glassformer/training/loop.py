@@ -59,6 +59,9 @@ class Services:
         saved
     )  # whether the save that was begun stands, once it does or fails
     diagnose: Callable[[int, float, float], str] = lambda step, loss, norm: ""  # a clause on where the non-number arose
+    begin_again: Callable[[State, str], None] = lambda state, said: (
+        None
+    )  # has all processes start anew from the last checkpoint
     alive: Callable[[], None] = lambda: None  # told after every step
 
 
@@ -86,7 +89,7 @@ def train_loop(
     model.train()
     while state.step < loop.steps:
         optimisers.set_rate(share := rate(state.step, loop.steps, recipe.optimiser))
-        batch = topology.share(work.batch(state.step))
+        batch = topology.share(work.batch(state.step), getattr(work, "divides", True))
         loss, norm = gradients_of_step(model, forward, work, batch, recipe, state, services, topology)
         size = norm.item()
         if spoilt := topology.any(not (math.isfinite(loss) and math.isfinite(size))):
@@ -143,27 +146,36 @@ def gradients_of_step(
 ) -> tuple[float, Tensor]:
     """Leave the gradients of a step in the parameters; its loss over all processes and the norm of its gradients.
 
-    Where memory runs out the whole step is taken again, from the same seed, in twice as many portions from then on.
+    Where memory runs out, in whichever process, all take the whole step again, from the same seed, in twice as many portions
+    from then on; processes that wait for each other within a step start anew for that.
     """
     while True:
         torch.manual_seed(
             derived_seed("train", recipe.seed, state.step, *topology.stream)
         )  # dropout depends on the step alone
         portions = state.portions or recipe.loop.grad_accum
+        loss = None
         try:
-            loss = sum_gradients(model, forward, work, batch, recipe, portions)
-            topology.sum_gradients(model)
-            return topology.total(loss).item(), topology.gradient_norm(model)
+            loss = sum_gradients(model, forward, work, batch, recipe, portions, topology)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
         # Behind the handler, since an exception holds on to the tensors of its frames.
+        enough = loss is not None
+        if not topology.meets_within_steps:
+            enough = not topology.any(not enough)
+        if loss is not None and enough:
+            topology.sum_gradients(model)
+            return topology.total(loss).item(), topology.gradient_norm(model)
         forget_gradients(model)
-        state.portions = more_portions(state, portions, batch, getattr(work, "divides", True), topology.world)
-        services.screen.note(
+        state.portions = more_portions(state, portions, batch, getattr(work, "divides", True))
+        said = (
             f"not enough memory at step {state.step + 1:,}: it is taken again, and from now on every step is, in "
             f"{state.portions} portions instead of {portions}; rows and their order stay the same"
         )
+        if topology.meets_within_steps:
+            services.begin_again(state, said)
+        services.screen.note(said)
         services.log.write({"step": state.step + 1, "grad_accum": state.portions, "because": "not enough memory"})
 
 
@@ -186,7 +198,13 @@ def accumulate_gradients(
 
 
 def sum_gradients(
-    model: nn.Module, forward: Callable[..., Tensor], work: Judge, batch: Batch, recipe: Recipe, portions: int
+    model: nn.Module,
+    forward: Callable[..., Tensor],
+    work: Judge,
+    batch: Batch,
+    recipe: Recipe,
+    portions: int,
+    topology: Topology = ALONE,
 ) -> Tensor:
     """The same in so many portions, with the loss as a tensor.
 
@@ -196,8 +214,8 @@ def sum_gradients(
     total = torch.zeros((), device=device)
     for portion in batch.to(device).portions(portions):
         with precision(recipe.loop.dtype, device):
-            answers = forward(**portion.inputs)
-        loss = work.loss(answers, portion, recipe.optimiser.label_smoothing) / portion.n_targets
+            answers = portion.answers(forward)
+        loss = topology.loss(work, answers, portion, recipe.optimiser.label_smoothing)
         loss.backward()
         total += loss.detach()
     return total

@@ -177,6 +177,9 @@ def wide(matrix: Tensor) -> Tensor:
     return matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT
 
 
+READING = (".embedding.convolutions.", ".embedding.linear.")  # maps of vectors, where there is no table of tokens
+
+
 class Optimisers:
     """The optimisers of one model as if they were one, with the full rates that a schedule takes shares of."""
 
@@ -214,7 +217,8 @@ def adamw_alone(model: Model, recipe: OptimiserRecipe) -> Iterator[Optimiser]:
 
 
 def sort_parameters(model: nn.Module) -> dict[str, list[nn.Parameter]]:
-    """Every parameter once, as a `matrix` inside a block, an `embedding`, the `head`, or a `vector` (gains, biases)."""
+    """Every parameter once, as a `matrix` inside a block, an `embedding`, the `head` (or another map outside of the blocks), or
+    a `vector` (gains, biases)."""
     kinds: dict[str, list[nn.Parameter]] = {"matrix": [], "embedding": [], "head": [], "vector": []}
     for name, parameter in model.named_parameters():
         if parameter.dim() < 2:
@@ -222,7 +226,9 @@ def sort_parameters(model: nn.Module) -> dict[str, list[nn.Parameter]]:
         elif ".blocks." in name:
             kind = "matrix"
         else:
-            kind = "head" if name.startswith("head.") else "embedding"
+            kind = (
+                "head" if name.startswith(("head.", "ctc.")) or any(part in name for part in READING) else "embedding"
+            )
         kinds[kind].append(parameter)
     return kinds
 

@@ -54,7 +54,9 @@ def read_probes(recipe: Recipe, task: Task) -> list[Probe]:
     Raises ConfigError, naming the probe, for one that is empty, too long, or cannot be read.
     """
     assert recipe.film is not None
-    read = READERS[recipe.task]
+    read = READERS.get(recipe.task)
+    if read is None:
+        raise ConfigError(f"film: nothing is filmed of the task {recipe.task}, which reads no tokens; leave out --film")
     if not recipe.film.probes:
         return [read(task, recipe, None)]
     return [of_text(read, task, recipe, text) for text in recipe.film.probes]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from glassformer.config import Config, nested_config
+from glassformer.errors import ConfigError
+from glassformer.features import FeatureConfig
 from glassformer.models import ModelConfig
+from glassformer.tokenizers.patterns import PatternName
 
 
 def as_tuple(value: object) -> object:
@@ -21,16 +24,31 @@ def as_word(value: object) -> object:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
 
 
+def as_names(value: object) -> object:
+    """Several names may be given as on a command line, with commas."""
+    return tuple(part.strip() for part in value.strip("[]() ").split(",")) if isinstance(value, str) else value
+
+
 def as_numbers(value: object) -> object:
     """Several numbers may be given as on a command line, with commas; what is no number is left for the type to refuse."""
     if isinstance(value, str):
         value = [part.strip() for part in value.strip("[]() ").split(",")]
+    if value is None:
+        return None
     if not isinstance(value, list | tuple):
         return (value,)
     try:
         return tuple(float(part) if isinstance(part, str) else part for part in value)
     except ValueError:
         return tuple(value)
+
+
+def as_texts(value: object) -> object:
+    """Keys and values of a mapping that YAML reads as numbers are meant as they stand: ``{7: seven}``."""
+    if not isinstance(value, Mapping):
+        return value
+    pairs: Mapping[Any, Any] = value
+    return {str(old): str(new) if isinstance(new, int | float) else new for old, new in pairs.items()}
 
 
 Sources = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
@@ -47,6 +65,16 @@ class DataRecipe(Config):
     target_key: str | None = None
     label_key: str | None = None
     label_separator: str | None = Field(default=None, description="what separates several labels in one cell")
+    path_key: str | None = Field(default=None, description="sound: the column that names the files")
+    name_pattern: str | None = Field(
+        default=None, description="sound: what names of files tell, as '{text}_{speaker}_{take}'"
+    )
+    hold_back: str | None = Field(
+        default=None, description="sound: rows to validate on by a field, as 'speaker=theo' or 'take=0,1,2,3,4'"
+    )
+    replace: Annotated[dict[str, str], BeforeValidator(as_texts)] = Field(
+        default={}, description="sound: texts or words that become others, as {7: seven}"
+    )
     encoding: str | None = None
     packing: Literal["windows", "documents"] = Field(
         default="windows",
@@ -63,7 +91,7 @@ class TokenizerRecipe(Config):
 
     kind: Literal["characters", "words", "bytes", "bpe", "library"] = "bpe"
     vocab_size: int | None = Field(default=None, ge=1)
-    pattern: Literal["gpt2", "gpt4", "llama3"] = "gpt2"
+    pattern: PatternName = Field(default="gpt2", description="bpe: how text is cut before anything is merged")
     path: str | None = None
     shared: bool = Field(default=True, description="translate: one vocabulary for source and target")
 
@@ -88,6 +116,9 @@ class OptimiserRecipe(Config):
     min_lr: float = Field(default=0.05, ge=0, le=1, description="last rate, as a share of the full one")
     decay_share: float = Field(default=0.3, gt=0, le=1, description="wsd: share of the steps in which the rate falls")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    ctc_weight: float = Field(
+        default=0.3, ge=0, lt=1, description="transcribe: the share of CTC in the loss of an encoder-decoder"
+    )
     ema: float | None = Field(default=None, gt=0, lt=1)
 
 
@@ -127,6 +158,38 @@ class LoopRecipe(Config):
     hang_seconds: float | None = Field(
         default=120.0, gt=0, description="least time without a step that counts as a hang; null: none does"
     )
+    loggers: Annotated[tuple[Literal["tensorboard", "wandb", "trackio"], ...], BeforeValidator(as_names)] | None = (
+        Field(default=None, description="who is told the rows of log.jsonl too, each through its own library")
+    )
+
+
+class AugmentRecipe(Config):
+    """How training utterances are changed each time they are seen, so that a model learns what stays the same in them."""
+
+    time_masks: int = Field(default=2, ge=0, le=64, description="stretches of time that are hidden")
+    time_mask_width: int = Field(default=30, ge=0, description="the most vectors of one such stretch")
+    time_mask_share: float = Field(default=0.2, ge=0, le=1, description="the same as a share of the utterance")
+    frequency_masks: int = Field(default=2, ge=0, le=64, description="bands of channels that are hidden")
+    frequency_mask_width: int = Field(default=8, ge=0, description="the most channels of one such band")
+    speeds: Annotated[tuple[float, ...], BeforeValidator(as_numbers)] = Field(
+        default=(0.9, 1.0, 1.1), min_length=1, description="one of which each utterance is played at"
+    )
+    noise_db: Annotated[tuple[float, float] | None, BeforeValidator(as_numbers)] = Field(
+        default=None, description="how far a voice is above the noise mixed in, from and to, in decibels"
+    )
+    noise: Sources = Field(default=(), description="files or folders of noise; without any it is white")
+
+    @model_validator(mode="after")
+    def check(self) -> Self:
+        """Raise ConfigError for speeds and levels that cannot be."""
+        odd = next((speed for speed in self.speeds if not 0.25 <= speed <= 4), None)
+        if odd is not None:
+            raise ConfigError(f"speeds: {odd:g} is out of range: expected 0.25 to 4, for example 0.9,1.0,1.1")
+        if self.noise_db is not None and self.noise_db[0] > self.noise_db[1]:
+            raise ConfigError(f"noise_db: {self.noise_db[0]:g} to {self.noise_db[1]:g} runs backwards")
+        if self.noise and self.noise_db is None:
+            raise ConfigError("noise names files, and noise_db does not say how loud they are: set noise_db=5,20")
+        return self
 
 
 class FilmRecipe(Config):
@@ -139,7 +202,7 @@ class FilmRecipe(Config):
 class Recipe(Config):
     """A whole run. `preset` is where the model's fields began; `model` is what they are."""
 
-    task: Literal["text", "translate", "classify", "tag", "fill", "embed"] = "text"
+    task: Literal["text", "translate", "classify", "tag", "fill", "embed", "transcribe", "classify_vectors"] = "text"
     preset: str = "modern"
     start_from: str | None = Field(
         default=None, description="folder of a model whose weights are where this one begins"
@@ -147,6 +210,8 @@ class Recipe(Config):
     seed: int = 0
     data: DataRecipe
     tokenizer: TokenizerRecipe
+    features: FeatureConfig | None = None
+    augment: AugmentRecipe | None = None
     model: ModelConfig
     optimiser: OptimiserRecipe
     loop: LoopRecipe

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,7 +19,7 @@ from glassformer.errors import CheckpointError, ConfigError
 from glassformer.evaluate import Score
 from glassformer.files import whole_file
 from glassformer.generate.reading import is_framed
-from glassformer.models import build_model, preset
+from glassformer.models import preset
 from glassformer.tokenizers import Tokenizer, load_tokenizer, train_tokenizer
 from glassformer.tokenizers.roles import MASK, START
 from glassformer.training.decide import (
@@ -36,9 +35,11 @@ from glassformer.training.decide import (
 from glassformer.training.film import check_film
 from glassformer.training.lock import locked
 from glassformer.training.log import Screen
+from glassformer.training.loggers import check_loggers
 from glassformer.training.machine import choose_device, keep_freed_memory, set_threads
-from glassformer.training.optimisers import Optimisers
-from glassformer.training.recipe import DataRecipe, OptimiserRecipe, Recipe, TokenizerRecipe
+from glassformer.training.plan.budget import Budget, spend
+from glassformer.training.plan.timing import timed
+from glassformer.training.recipe import DataRecipe, Recipe, TokenizerRecipe
 from glassformer.training.resume import RECIPE, read_earlier
 from glassformer.training.sitting import Sitting
 from glassformer.training.start import follow_start
@@ -64,11 +65,13 @@ def train_run(
     screen: Screen,
     topology: Topology = ALONE,
     allow_changed: bool = False,
+    budget: Budget | None = None,
 ) -> Trained:
     """Train into `folder`, or go on with the run that stands there.
 
     `wishes`: any part of a Recipe as nested mappings; what is missing is decided. `allow_changed`: go on also where recipe,
-    files or tokenizer are no longer those of the checkpoint. Raises the children of GlassformerError; Interrupted when
+    files or tokenizer are no longer those of the checkpoint. `budget`: the time for all, in which the size is chosen too;
+    `minutes` counts no more then. Raises the children of GlassformerError; Interrupted when
     stopped by Ctrl-C or SIGTERM, with the state saved.
     """
     asked = check_wishes(wishes)
@@ -86,11 +89,12 @@ def train_run(
             )
         earlier = read_earlier(folder, asked, allow_changed)
         loop = (earlier or asked).get("loop") or {}
+        check_loggers(loop.get("loggers"))
         device = choose_device(loop.get("device") or "auto")
         set_threads(loop.get("threads"))
         keep_freed_memory()
 
-        recipe, task = prepare(earlier or asked, folder if earlier else None, minutes, device, screen)
+        recipe, task = prepare(earlier or asked, folder if earlier else None, minutes, device, screen, budget)
         topology.refuse(recipe, task)
         if not earlier:
             check_film(recipe, task)
@@ -112,7 +116,12 @@ def train_run(
 
 
 def prepare(
-    asked: Mapping[str, Any], folder: Path | None, minutes: float, device: torch.device, screen: Screen
+    asked: Mapping[str, Any],
+    folder: Path | None,
+    minutes: float,
+    device: torch.device,
+    screen: Screen,
+    budget: Budget | None = None,
 ) -> tuple[Recipe, Task]:
     """The complete recipe, and its task with the data in tokens. `folder`: of the run whose recipe is asked for, if any."""
     data = DataRecipe.parse(asked.get("data") or {}, "data")
@@ -124,12 +133,14 @@ def prepare(
     for note in task.notes:
         screen.note(note)
     if folder is None:
-        return decide(decisions, task, minutes, device, screen), task
+        return decide(decisions, task, minutes, device, screen, budget), task
     task.encode(kept_vocabularies(folder))
     return Recipe.parse(asked, str(folder / RECIPE)), task
 
 
-def decide(decisions: Decisions, task: Task, minutes: float, device: torch.device, screen: Screen) -> Recipe:
+def decide(
+    decisions: Decisions, task: Task, minutes: float, device: torch.device, screen: Screen, budget: Budget | None = None
+) -> Recipe:
     """Fill the user's wishes up to a complete recipe, telling each choice."""
     decisions.put("seed", decisions.get("seed") or 0)
     choose_shape(decisions, task)
@@ -148,32 +159,43 @@ def decide(decisions: Decisions, task: Task, minutes: float, device: torch.devic
         decisions.choose("tokenizer.vocab_size", vocab_size, "what the training text supports")
     take_preset(decisions, vocab_size)
     follow_paper(decisions)
-    task.choose_sizes(decisions)
-    config = finish_model(decisions, vocab_size)
-    decisions.put("model", config.model_dump(mode="json"))
-    task.choose_batch(decisions)
-    check_portions(decisions)
-
-    # Steps are counted on a trial recipe, since only the task knows how its batches come about.
-    trial = copy.deepcopy(decisions.wishes)
-    for key in ("steps", "eval_every", "sample_every", "save_every"):
-        trial["loop"][key] = trial["loop"].get(key) or 1
-    trial.setdefault("optimiser", {})
-    trial_recipe = Recipe.parse(trial, "recipe")
-    task.begin(trial_recipe)
-    per_epoch = 1 / max(task.epoch(1), 1e-9)
-    pace = Pace(per_epoch, task.most_epochs, lambda: seconds_per_step(trial_recipe, task, device))
+    if budget is not None:
+        minutes = spend(budget, decisions, task, device, lambda tried: trial_of(tried, task, vocab_size))
+    trial = trial_of(decisions, task, vocab_size)
+    chosen = budget.chosen if budget is not None else None
+    seconds = chosen.seconds_per_step if chosen is not None else None
+    pace = Pace(
+        1 / max(task.epoch(1), 1e-9), task.most_epochs, lambda: seconds or seconds_per_step(trial, task, device)
+    )
     steps = choose_steps(decisions, minutes, pace)
-    choose_loop(decisions, steps, guessed_seconds(config, task.batch(0).n_tokens, steps), task.rates)
+    if budget is not None:
+        budget.choose_evaluations(decisions, steps)
+    choose_loop(decisions, steps, guessed_seconds(trial.model, task.batch(0).n_tokens, steps), task.rates)
     if decisions.choices:
         screen.note("decided for you (override by flag or --set KEY=VALUE):")
         screen.choices(decisions.choices)
     return Recipe.parse(decisions.wishes, "recipe")
 
 
+def trial_of(decisions: Decisions, task: Task, vocab_size: int) -> Recipe:
+    """Decide on model and batch; a recipe that is complete but for the length of the run, which `task` begins, since only
+    the task knows how its batches come about."""
+    task.choose_sizes(decisions)
+    decisions.put("model", finish_model(decisions, vocab_size).model_dump(mode="json"))
+    task.choose_batch(decisions)
+    check_portions(decisions)
+    trial = copy.deepcopy(decisions.wishes)
+    for key in ("steps", "eval_every", "sample_every", "save_every"):
+        trial["loop"][key] = trial["loop"].get(key) or 1
+    trial.setdefault("optimiser", {})
+    recipe = Recipe.parse(trial, "recipe")
+    task.begin(recipe)
+    return recipe
+
+
 def choose_task(decisions: Decisions, data: DataRecipe) -> None:
     """The task that the data seem to be made for; plain text serves an encoder too, where one is asked for."""
-    found = detect_task(data.sources)
+    found = detect_task(data.sources, name_pattern=data.name_pattern)
     if found.task == "text" and asked_shape(decisions)[0] == "encoder":
         decisions.choose("task", "fill", "an encoder learns from plain text by filling in what is hidden")
     else:
@@ -283,14 +305,4 @@ def tell_skipped(task: Task, folder: Path, screen: Screen) -> None:
 
 def seconds_per_step(recipe: Recipe, task: Task, device: torch.device) -> float:
     """How long a step takes here: the best of four on a throw-away model."""
-    model = build_model(recipe.model).to(device)
-    optimisers = Optimisers(model, OptimiserRecipe())
-
-    def step(number: int) -> float:
-        began = time.perf_counter()
-        for portion in task.batch(number).to(device).portions(recipe.loop.grad_accum):
-            task.loss(model(**portion.inputs), portion).backward()
-        optimisers.step()
-        return time.perf_counter() - began
-
-    return min(step(number) for number in range(4))
+    return timed(recipe, task, device, 4).best

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -16,8 +17,10 @@ from glassformer.files import DiskError, recover, whole_file
 from glassformer.models import Model, build_model, count_parameters
 from glassformer.training.checkpoint import State, clone, refuse_non_finite, restore
 from glassformer.training.compile import compiled
+from glassformer.training.failures import StartAgain
 from glassformer.training.film import FILM, open_film
 from glassformer.training.log import Log, NoLog, Screen
+from glassformer.training.loggers import with_loggers
 from glassformer.training.loop import Services, averaged, train_loop
 from glassformer.training.machine import stop_signals
 from glassformer.training.optimisers import Optimisers
@@ -31,6 +34,8 @@ from glassformer.training.start import start_from
 from glassformer.training.tasks import Task
 from glassformer.training.topology import ALONE, Topology
 from glassformer.training.watchdog import Watchdog, busy
+
+MEMORY = "memory.json"  # of a run folder: into how many portions steps are to be cut
 
 
 class Sitting:
@@ -49,10 +54,11 @@ class Sitting:
     ) -> None:
         self.recipe, self.task, self.folder, self.screen, self.topology = recipe, task, folder, screen, topology
         self.model = build_model(recipe.model, recipe.seed).to(device)
-        self.log = Log(folder / "log.jsonl") if topology.is_first else NoLog(folder / "log.jsonl")
+        log = Log(folder / "log.jsonl") if topology.is_first else NoLog(folder / "log.jsonl")
+        others = (recipe.loop.loggers if topology.is_first else None) or ()
+        self.log = with_loggers(log, others, recipe.model_dump(mode="json"), screen.note)
         self.checkpoints = topology.checkpoints(folder / "checkpoints", recipe.loop.keep)
-        # Where the processes meet to save, nothing else may meet meanwhile.
-        self.saver = Saver(self.checkpoints, recipe.loop.async_save if topology.world == 1 else "no", screen.note)
+        self.saver = Saver(self.checkpoints, recipe.loop.async_save, screen.note)
         self.identity = hashlib.sha256((task.fingerprint + recipe.yaml()).encode()).hexdigest()
         self.origin = origin_of(recipe, task, folder)
         self.watchdog: Watchdog | None = None
@@ -70,7 +76,7 @@ class Sitting:
             f"training {n_parameters:,} parameters for {recipe.loop.steps:,} steps of "
             f"{self.amount} on {device.type}, into {folder}"
         )
-        self.film = open_film(recipe, task, self.model, folder / FILM, self.state.step, screen.note)
+        self.film = open_film(recipe, task, self.model, folder / FILM, self.state.step, screen.note, topology)
 
     @property
     def amount(self) -> str:
@@ -92,9 +98,27 @@ class Sitting:
             state = restore(sound, self.model, self.optimisers, self.average, None)
             self.screen.note(f"going on from step {state.step:,} of {self.recipe.loop.steps:,}")
         self.log.resume(state.step)
+        self.take_portions(state)
         if sound is not None:
             self.tell_changes(sound, state)
         return state
+
+    def take_portions(self, state: State) -> None:
+        """As many as were found out to be needed when all processes last began anew for want of memory."""
+        try:
+            wanted = int(json.loads((self.folder / MEMORY).read_text(encoding="utf-8"))["portions"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        if wanted > (state.portions or 0):
+            state.portions = wanted
+            self.screen.note(f"every step is taken in {wanted} portions, since in fewer memory ran out")
+            self.log.write({"step": state.step + 1, "grad_accum": wanted, "because": "not enough memory"})
+
+    def begin_again(self, state: State, said: str) -> None:
+        """Leave word how many portions are needed, and have all processes start anew from the last checkpoint."""
+        with whole_file(self.folder / MEMORY) as path:
+            path.write_text(json.dumps({"step": state.step + 1, "portions": state.portions}), encoding="utf-8")
+        raise StartAgain(said)
 
     def tell_changes(self, checkpoint: Path, state: State) -> None:
         """Say and log what has changed since a checkpoint from which the run goes on all the same."""
@@ -126,6 +150,7 @@ class Sitting:
                 save_wanted=self.saver.wanted,
                 settle=lambda saved: self.saver.settle() and saved,
                 diagnose=self.diagnose,
+                begin_again=self.begin_again,
             )
             if self.film is not None:
                 services.filming = self.film.step
@@ -147,11 +172,12 @@ class Sitting:
                     )
                 self.saver.settle()
             except GlassformerError:
-                with suppress(GlassformerError):  # of two errors the first is told
+                with suppress(Exception):  # of two errors the first is told
                     self.saver.settle()
                 raise
             finally:
                 self.screen.end()
+                self.log.close()
             score = self.scores.get(self.state.step) or self.evaluate(whole=True)
             self.save("final", score)
         self.conclude(score)
@@ -159,12 +185,11 @@ class Sitting:
 
     def diagnose(self, step: int, loss: float, norm: float) -> str:
         """Where the numbers of a step went wrong, also written into the run folder."""
-        if not self.topology.is_first or self.topology.world > 1:
-            return ""
-        task = self.task
+        task, portions = self.task, self.state.portions
         with busy(self.watchdog, "diagnosis"):
-            batch, places = task.batch(step), task.rows_of(step)
-            return write_report(self.folder, self.model, task, batch, places, self.recipe, step, loss, norm)
+            batch, places, model = task.batch(step), task.rows_of(step), self.topology.whole(self.model)
+            about = (self.recipe, step, loss, norm, portions, self.topology)
+            return write_report(self.folder, model, task, batch, places, *about)
 
     def evaluate(self, *, whole: bool) -> Score:
         """The score on what was held back, with averaged weights where the recipe asks for them."""
@@ -228,6 +253,7 @@ class Sitting:
                 self.task.vocabularies.target,
                 source_tokenizer=self.task.source_tokenizer,
                 generation=self.task.generation,
+                features=self.recipe.features,
                 card=self.results(score),
                 title=self.folder.name,
             )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from glassformer.models import Model
     from glassformer.training.checkpoint import Checkpoints
+    from glassformer.training.loop import Judge
     from glassformer.training.recipe import Recipe
     from glassformer.training.tasks.task import Batch, Task
 
@@ -30,8 +31,9 @@ class Topology(ABC):
         return self.rank == 0
 
     @abstractmethod
-    def share(self, batch: Batch) -> Batch:
-        """This process's rows of the batch of a step. `n_targets` stays that of the whole step."""
+    def share(self, batch: Batch, divides: bool = True) -> Batch:
+        """This process's rows of the batch of a step. `n_targets` stays that of the whole step. `divides`: whether rows are
+        judged one by one, rather than each against all of the step."""
 
     @abstractmethod
     def total(self, value: Tensor) -> Tensor:
@@ -53,6 +55,23 @@ class Topology(ABC):
     def barrier(self) -> None:
         """Wait until all processes are here."""
 
+    def rows(self, n: int) -> range:
+        """Which of the `n` rows of a step are this process's."""
+        return range(n)
+
+    def loss(self, work: Judge, answers: Any, batch: Batch, smoothing: float = 0.0) -> Tensor:
+        """This process's part of the mean loss over all targets of the step."""
+        return work.loss(answers, batch, smoothing) / batch.n_targets
+
+    @property
+    def meets_within_steps(self) -> bool:
+        """Whether a process that leaves a step half done leaves others waiting for it."""
+        return False
+
+    def every(self, value: T) -> list[T]:
+        """What every process says, in their order."""
+        return [value]
+
     @property
     def stream(self) -> tuple[int, ...]:
         """What the random numbers of a step depend on beside seed and step: nothing on one process."""
@@ -69,6 +88,10 @@ class Topology(ABC):
     def whole(self, model: Model) -> Model:
         """The model with all its weights, on every process, to be measured and to say something."""
         return model
+
+    def whole_tensor(self, tensor: Tensor) -> Tensor:
+        """All of a tensor of which this process may hold a part."""
+        return tensor
 
     def of_first(self, value: T) -> T:
         """What the first process found, on all of them."""
@@ -91,7 +114,7 @@ class Alone(Topology):
     rank = 0
     world = 1
 
-    def share(self, batch: Batch) -> Batch:
+    def share(self, batch: Batch, divides: bool = True) -> Batch:
         return batch
 
     def total(self, value: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from glassformer.checkpoints.families.qwen2 import QWEN2
 from glassformer.checkpoints.families.qwen3 import QWEN3
 from glassformer.checkpoints.families.roberta import ROBERTA
 from glassformer.checkpoints.families.t5 import T5
+from glassformer.checkpoints.families.whisper import WHISPER
 from glassformer.models import ModelConfig
 
 __all__ = ["FAMILIES", "Family", "Keys", "family_of", "nearest_public"]
@@ -49,6 +50,7 @@ FAMILIES = {
         MARIAN,
         BART,
         T5,
+        WHISPER,
         GLASSFORMER,
     )
 }  # in order of preference

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from glassformer.data.shards.executors import Submitted, prepare_by
 from glassformer.data.shards.making import Spec, prepare_part
 from glassformer.data.shards.manifest import Shards, is_shards, open_shards, tokenizer_digest
 from glassformer.data.shards.parts import Part, plan_parts
@@ -16,11 +17,13 @@ __all__ = [
     "Shard",
     "Shards",
     "Spec",
+    "Submitted",
     "TokenizerChoice",
     "is_shards",
     "open_shards",
     "plan_parts",
     "prepare",
+    "prepare_by",
     "prepare_part",
     "tokenizer_digest",
 ]

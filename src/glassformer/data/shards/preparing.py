@@ -10,7 +10,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -73,10 +73,12 @@ def prepare(
     shard_tokens: int = TOKENS,
     most_bad: float = 0.05,
     progress: Progress | None = None,
+    maker: Callable[[Sequence[Part], Spec, int, Progress | None], None] | None = None,
 ) -> Shards:
     """Make token shards of all text of some sources, or go on where an earlier call with the same arguments was stopped.
 
-    `most_bad`: the share of rows that may be quarantined. Raises Interrupted at Ctrl-C and SIGTERM with the finished
+    `most_bad`: the share of rows that may be quarantined. `maker`: who makes the shards of all parts; by default this process
+    and its own workers. Raises Interrupted at Ctrl-C and SIGTERM with the finished
     shards kept, ConfigError where the folder holds other work, DataError, DiskError, TokenizerError.
     """
     reading, choice = reading or Reading(), choice or TokenizerChoice()
@@ -84,7 +86,7 @@ def prepare(
     with stoppable(folder):
         parts, spec = begin(sources, folder.absolute(), choice, reading, shard_tokens)
         if not is_finished(folder):
-            make(parts, spec, workers, progress)
+            (maker or make)(parts, spec, workers, progress)
             finish(parts, folder, most_bad)
         for number in range(len(parts)):
             quarantine_path(folder, number).unlink(missing_ok=True)  # they have been joined

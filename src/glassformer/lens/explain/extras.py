@@ -142,6 +142,16 @@ def entering(spot: Spot) -> Iterator[Line]:
         yield ELSEWHERE.get(scheme, f"Nothing is added for the position ({scheme}).")
 
 
+def spoken(spot: Spot) -> Iterator[Line]:
+    """The likeliest tokens that CTC hears at the place."""
+    followed, show = spot.followed, spot.numbers.show
+    row = spot.row()[: followed.n_tokens]
+    blank = followed.trace.settings.get("blank")
+    label = [f"{followed.entry_label(n)}{' (the blank)' * (n == blank)}" for n in top(row)]
+    rows = tuple((name, show(float(row[n])), bar(float(row[n]))) for name, n in zip(label, top(row), strict=True))
+    yield Table(("token", "probability", ""), rows, "<><")
+
+
 def by_head(spot: Spot) -> Iterator[Line]:
     """What each head brings to the channel."""
     followed, config = spot.followed, spot.followed.config
@@ -216,6 +226,11 @@ def losses(spot: Spot) -> Iterator[Line]:
 EXTRAS: dict[str, tuple[Extra, ...]] = {  # recipe, or the beginning of its name -> further lines of its sections
     "embedding.token": (token_vector,),
     "embedding.out": (entering, vector),
+    "embedding.vectors": (vector,),
+    "embedding.mapped": (vector,),
+    "convolution.out": (vector,),
+    "sound.mel": (vector,),
+    "sound.cepstrum": (vector,),
     "residual.sum": (stream,),
     "attention.q": (vector,),
     "attention.k": (vector,),
@@ -237,6 +252,9 @@ EXTRAS: dict[str, tuple[Extra, ...]] = {  # recipe, or the beginning of its name
 
 def extras(spot: Spot) -> Iterator[Line]:
     """Whatever the table has for a tensor's recipe."""
+    if spot.node.name == "ctc.probability":
+        yield from spoken(spot)
+        return
     name = spot.node.recipe.name
     while name:
         for extra in EXTRAS.get(name, ()):

@@ -8,6 +8,7 @@ from functools import cached_property
 from torch import Tensor
 
 from glassformer.errors import ConfigError, nearest
+from glassformer.lens.explain.ear import HEARD, Ear
 from glassformer.lens.glass import Tokens, Trace
 from glassformer.lens.layout import shorten
 from glassformer.lens.numbers import choose
@@ -85,7 +86,7 @@ class Followed:
             case "i":
                 return self.position
             case "j":
-                return self.key(node.name)
+                return self.key(node.name) if not node.name.startswith("ctc.") else self.heard
             case "h":
                 return self.head
             case "g":
@@ -99,14 +100,32 @@ class Followed:
             case "c":
                 return self.head * config.d_value
             case "n":
-                return self.entry
+                return self.entry if not node.name.startswith("ctc.") else self.heard_entry
+            case _ if letter in HEARD:
+                return self.ear.index(letter, node)
             case _:
                 return 0
 
+    @cached_property
+    def ear(self) -> Ear:
+        """What is followed before the encoder's places: vectors, frames, samples."""
+        return Ear(self.trace, self.position if self.stack == "encoder" else self.heard)
+
+    @cached_property
+    def heard(self) -> int:
+        """The place of the source that the asking token looks at most."""
+        return self.key(f"{self.place}.cross_attention.pattern")
+
+    @cached_property
+    def heard_entry(self) -> int:
+        """The token that CTC finds likeliest at that place."""
+        return int(self.trace["ctc.logits"][0, self.heard, : self.n_tokens].argmax())
+
     def token(self, at: int, tokens: Tokens | None = None) -> str:
-        """``token 2 '␣sat'``."""
+        """``token 2 '␣sat'``; of vectors ``place 2 '0.08s'``."""
         tokens = tokens or self.tokens
-        return f"token {at} '{shorten(tokens.labels[at], LABEL_WIDTH)}'"
+        heard = tokens is self.trace.tokens.get("encoder") and "encoder.vectors" in self.trace.replay.given
+        return f"{'place' if heard else 'token'} {at} '{shorten(tokens.labels[at], LABEL_WIDTH)}'"
 
     def entry_label(self, entry: int) -> str:
         """A token or label of what comes out."""

@@ -87,6 +87,10 @@ def title_of(trace: Trace, followed: Followed) -> str:
             is_last = followed.position == len(followed.tokens) - 1
             read = text if is_last else quote("".join(followed.tokens.labels[: followed.position + 1]))
             return f"One prediction, number by number: what comes after {read}"
+        case "transcribe":
+            return f"One transcription, number by number: {text}"
+        case "classify_vectors":
+            return f"One answer, number by number: the label of {text}"
         case "translate":
             return f"One translation, number by number: {text}"
         case "fill":

@@ -12,8 +12,9 @@ from glassformer.lens.explain.extras import LABEL_WIDTH, Spot, extras
 from glassformer.lens.explain.followed import Followed
 from glassformer.lens.explain.sections import Pen, section_of
 from glassformer.lens.glass import Trace
+from glassformer.lens.hearing import reach_of, seconds_of_trace
 from glassformer.lens.layout import shorten
-from glassformer.lens.parts import Section, Table
+from glassformer.lens.parts import Line, Section, Table
 from glassformer.lens.recipes import Node
 
 LISTED_TOKENS = 24  # the longest text that is listed whole
@@ -33,7 +34,7 @@ def walk(trace: Trace, followed: Sequence[Followed], drawing: Drawing, pen: Pen)
         return
     answering = stacks[trace.stack]
     for node in trace.replay.graph.values():
-        if node.name.split(".")[0] not in trace.tokens:  # what comes behind the stacks
+        if node.name.split(".")[0] not in (*trace.tokens, "sound"):  # what comes behind the stacks
             yield full_section(node, answering, pen)
     if trace.task == "text" and trace.model.config.shape == "decoder":
         yield from drawn_sections(answering, drawing, pen)
@@ -41,7 +42,9 @@ def walk(trace: Trace, followed: Sequence[Followed], drawing: Drawing, pen: Pen)
 
 def stack_sections(trace: Trace, followed: Followed, pen: Pen) -> Iterator[Section]:
     """One stack: its tokens, what happens before the layers, the layer that is followed, and what comes behind."""
-    if pen.depth == "numbers":
+    if f"{followed.stack}.vectors" in followed.trace.replay.given:
+        yield from heard_sections(followed, pen)
+    elif pen.depth == "numbers":
         yield tokens(followed)
     layers_told = set[str]()
     for node in trace.replay.graph.values():
@@ -97,6 +100,35 @@ def tokens(followed: Followed) -> Section:
         body=(Table(("position", "token", "id", ""), tuple(rows), "><><"),),
         step=f"{followed.stack}.tokens",
     )
+
+
+def heard_sections(followed: Followed, pen: Pen) -> Iterator[Section]:
+    """What a stack of vectors reads, and how the vectors came from a sound, where they did."""
+    given, seconds = followed.trace.replay.given, seconds_of_trace(followed.trace)
+    vectors = given[f"{followed.stack}.vectors"]
+    if pen.depth == "numbers":
+        count, size = vectors.shape[1:]
+        every = f", one every {1000 * seconds:g} ms" if seconds is not None else ""
+        reads = followed.config.vectors
+        assert reads is not None
+        heard = reach_of(reads.strides)
+        left = len(followed.tokens)
+        lines: list[Line] = [
+            f"{count:,} vectors of {size} numbers{every}; the convolutions leave {left:,} places of them."
+        ]
+        if "sound.samples" in given:
+            rate = followed.trace.settings["features"]["rate"]
+            wave = given["sound.samples"][0]
+            lines.insert(0, f"{len(wave):,} samples, {rate:,} a second: {len(wave) / rate:.2f} seconds.")
+        lines.append(
+            f"P{followed.token(followed.position)[1:]} hears {heard} vector{'s' * (heard > 1)} around vector"
+            f" {followed.ear.vector}, of which the largest number is that of channel {followed.ear.channel}."
+        )
+        says = "a sound, cut into short frames, each a vector" if "sound.samples" in given else "vectors, as they come"
+        yield Section("WHAT IS HEARD", f"{says}.", body=tuple(lines), step=f"{followed.stack}.tokens")
+    for node in followed.trace.replay.graph.values():
+        if node.name.startswith("sound."):
+            yield full_section(node, followed, pen)
 
 
 def other_layers(followed: Followed, step: str, pen: Pen) -> Section:

@@ -6,11 +6,36 @@ from collections.abc import Iterator, Mapping
 
 from glassformer.lens.explain.followed import Followed
 from glassformer.lens.glass import Tokens
+from glassformer.lens.hearing import seconds_of_trace
 from glassformer.lens.recipes import Node
 
 TITLES: dict[
     str, str
 ] = {  # the end of a tensor's name -> the title of its section; two parts of it before one, then its module
+    "sound.emphasised": "SAMPLES, HIGH FREQUENCIES LIFTED",
+    "sound.frames": "A FRAME OF THE WAVE",
+    "sound.windowed": "THE FRAME IN ITS WINDOW",
+    "sound.re": "SPECTRUM, COSINES",
+    "sound.im": "SPECTRUM, SINES",
+    "sound.power": "POWER OF A FREQUENCY",
+    "sound.mel": "MEL BAND",
+    "sound.log": "LOGARITHM OF THE BAND",
+    "sound.loudest": "THE LOUDEST BAND OF ALL",
+    "sound.whisper": "ON WHISPER'S SCALE",
+    "sound.cepstrum": "CEPSTRUM",
+    "sound.slopes": "HOW FAST IT CHANGES",
+    "sound.bends": "HOW FAST THAT CHANGES",
+    "sound.joined": "NUMBERS AND THEIR CHANGES",
+    "sound.mean": "MEAN OF THE CHANNEL",
+    "sound.std": "DEVIATION OF THE CHANNEL",
+    "sound.normalised": "NORMALISED",
+    "embedding.vectors": "VECTORS",
+    "embedding.mapped": "VECTORS, MAPPED",
+    "ctc.logits": "CTC: LOGITS",
+    "ctc.top": "CTC: THE LARGEST LOGIT",
+    "ctc.sum": "CTC: SUM OF EXPONENTIALS",
+    "ctc.log_probability": "CTC: LOG PROBABILITY",
+    "ctc.probability": "CTC: PROBABILITIES",
     "embedding.token": "EMBEDDING",
     "embedding.bigram": "PAIR WITH THE TOKEN BEFORE",
     "embedding.kind": "TEXT OF THE PAIR",
@@ -79,7 +104,17 @@ TITLES: dict[
     "head.probability": "PROBABILITIES",
     "loss": "LOSS",
 }
+CONVOLVED = {"pre": "", "out": ", ITS ACTIVATION", "silent": ", SILENCE OF PADDING"}
 STEPS = {"mean": "MEAN", "std": "DEVIATION", "rms": "SIZE"}  # of a norm
+SOUNDS = {  # letters of what is heard, in words
+    "s": "vector",
+    "t": "place",
+    "e": "channel",
+    "m": "band",
+    "q": "number",
+    "u": "sample of the frame",
+    "y": "sample",
+}
 ELSEWHERE = {  # schemes that add nothing to the embeddings -> where order enters
     "none": "Nothing is added for the position: only the mask knows which token came first.",
     "rotary": "Nothing is added for the position: rotary positions turn queries and keys instead, further for every later token.",
@@ -94,6 +129,8 @@ def title_of(node: Node) -> str:
         return "RESIDUAL STREAM"
     parts = node.name.replace("cross_attention", "attention").split(".")
     before = "CROSS-ATTENTION: " if "cross_attention" in node.name else ""
+    if "convolutions" in parts:
+        return f"CONVOLUTION {int(parts[parts.index('convolutions') + 1]) + 1}{CONVOLVED[parts[-1]]}"
     for end in (".".join(parts[-2:]), parts[-1]):
         if end in TITLES:
             return before + TITLES[end]
@@ -150,3 +187,16 @@ def place(node: Node, followed: Followed, at: Mapping[str, int]) -> Iterator[str
         yield f"neuron {at['f']}"
     if "n" in at:
         yield f"'{followed.entry_label(at['n'])}'"
+    yield from heard_place(followed, at)
+
+
+def heard_place(followed: Followed, at: Mapping[str, int]) -> Iterator[str]:
+    """Which number of a sound, of its vectors or of what convolutions leave of these."""
+    seconds = seconds_of_trace(followed.trace)
+    for letter, words in SOUNDS.items():
+        if letter in at:
+            time = f" at {at[letter] * seconds:.3f} s" if letter == "s" and seconds is not None else ""
+            yield f"{words} {at[letter]}{time}"
+    if "w" in at:
+        features = followed.trace.settings["features"]
+        yield f"frequency {at['w']}, {at['w'] * features['rate'] / features['n_fft']:g} Hz"

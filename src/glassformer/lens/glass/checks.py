@@ -12,12 +12,13 @@ from torch import Tensor
 
 from glassformer.generate.loop import evaluating
 from glassformer.lens.glass.draws import draw_checks
+from glassformer.lens.glass.heard import hearing_checks
 from glassformer.lens.glass.searches import tree_checks
 from glassformer.lens.glass.trace import Trace
 from glassformer.lens.graph.stacks import added_by
 from glassformer.lens.numbers import DEPTH, exact, rounding
 from glassformer.lens.parts import Check
-from glassformer.lens.recording import answer, arguments, stack_given, stack_of
+from glassformer.lens.recording import answer, answer_of_ctc, arguments, read_by, stack_given, stack_of
 from glassformer.models import Decoder, EncoderDecoder
 from glassformer.models.stack import Stack
 from glassformer.nn.block import Block
@@ -32,6 +33,7 @@ def run_checks(trace: Trace, *, everywhere: bool = True) -> list[Check]:
         *ways_of_running(trace),
         *inside,
         *given_checks(trace),
+        *hearing_checks(trace),
         *draw_checks(trace, whole_run(trace)),
         *tree_checks(trace, whole_run(trace)),
     ]
@@ -43,6 +45,11 @@ def ways_of_running(trace: Trace) -> Iterator[Check]:
     now = exact(answer(trace.model, trace.replay.given))
     differs = max(largest(recorded - now), largest(exact(trace.plain) - now))
     yield Check("readable steps against the fused path", differs, whole_run(trace))
+    if "ctc.logits" in trace.replay.points:
+        differs = largest(
+            exact(trace.replay.points["ctc.logits"]) - exact(answer_of_ctc(trace.model, trace.replay.given))
+        )
+        yield Check("CTC: readable steps against the fused path", differs, whole_run(trace))
     if isinstance(trace.model, Decoder | EncoderDecoder) and can_be_remembered(trace):
         columns = from_cache(trace, trace.model)
         yield Check(
@@ -123,15 +130,19 @@ def given_checks(trace: Trace) -> Iterator[Check]:
     """The ids are those of the tokens that are shown; what follows from ids does."""
     given, wrong = trace.replay.given, 0
     for name, tokens in trace.tokens.items():
-        ids = given[f"{name}.ids"]
-        wrong += int(tuple(ids[0].tolist()) != tokens.ids)
+        ids = read_by(name, given)
+        if f"{name}.ids" in given:
+            wrong += int(tuple(ids[0].tolist()) != tokens.ids)
+        else:
+            wrong += int(given[f"{name}.at"].shape[1] != len(tokens))
         follows = stack_given(name, getattr(trace.model, name), ids, None, given.get(f"{name}.documents"))
         wrong += sum(not torch.equal(given[part].cpu(), value.cpu()) for part, value in follows.items())
     if "targets" in given and stack_of(trace.model) == "decoder":  # which answers with the token that comes next
         answering = given[f"{stack_of(trace.model)}.ids"]
         known = given["targets"][:, :-1].cpu()
         wrong += int((known.ne(answering[:, 1:].cpu()) & known.ge(0)).sum())
-    yield Check("ids, positions and targets are those of the tokens", float(wrong), 0.0)
+    words = "ids" if all(f"{name}.ids" in given for name in trace.tokens) else "ids, vectors"
+    yield Check(f"{words}, positions and targets are those of the tokens", float(wrong), 0.0)
 
 
 def nearest_to_failing(label: str, found: Iterator[tuple[Tensor, Tensor]]) -> Check:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from glassformer.checkpoints.weights import parameters, ties
 from glassformer.errors import CheckpointError, GlassformerError
+from glassformer.features import FeatureConfig
 from glassformer.lens.glass import manifest as words
 from glassformer.lens.glass.archive import (
     DTYPES,
@@ -207,7 +208,9 @@ def trace_from(path: Path, told: Mapping[str, Any], entries: Mapping[str, bytes]
     tensors = unpack_tensors(entries[TENSORS], f"{path}: {TENSORS}")
     given = {name.removeprefix(words.GIVEN): tensor for name, tensor in tensors.items() if name.startswith(words.GIVEN)}
     check_given(given, model)
-    graph = graph_of(model, given, words.number(told["loss"]["smoothing"]))
+    features = told["run"].get("features")
+    config = None if features is None else FeatureConfig.parse(features, "features")
+    graph = graph_of(model, given, words.number(told["loss"]["smoothing"]), config)
     lengths = lengths_of(given)
     sizes = bytes_of(graph, model, lengths)
     rows = {str(row["name"]): row for row in told["points"]}
@@ -239,13 +242,27 @@ def check_given(given: Mapping[str, Tensor], model: Model) -> None:
     """Raise ValueError for ids and positions that the model cannot be given."""
     for name in {"encoder", "decoder"} & set(dir(model)):
         stack = getattr(model, name)
+        if name == "encoder" and model.config.vectors is not None:
+            check_vectors(given, model.config.vectors.size)
+            continue
         ids, at = given[f"{name}.ids"], given[f"{name}.at"]
         if ids.dim() != 2 or ids.shape[0] != 1 or ids.shape != at.shape or {ids.dtype, at.dtype} != {torch.int64}:
             raise ValueError(f"{name}.ids and {name}.at are no tokens and positions of one text")
         if not (int(ids.min()) >= 0 and int(ids.max()) < stack.config.vocab_size and int(at.max()) < stack.max_len):
             raise ValueError(f"{name}.ids or {name}.at hold what the model does not have")
-    if "targets" in given and given["targets"].shape != given[f"{stack_of(model)}.ids"].shape:
+    if "targets" in given and given["targets"].shape != given[f"{stack_of(model)}.at"].shape:
         raise ValueError("the targets are not one for each token")
+
+
+def check_vectors(given: Mapping[str, Tensor], size: int) -> None:
+    """Raise ValueError for vectors that the model cannot be given."""
+    vectors, at = given["encoder.vectors"], given["encoder.vectors_at"]
+    if vectors.dim() != 3 or vectors.shape[0] != 1 or vectors.shape[2] != size or not vectors.is_floating_point():
+        raise ValueError(f"encoder.vectors are no vectors of {size} channels")
+    if vectors.shape[:2] != at.shape or given["encoder.at"].dim() != 2 or {at.dtype} != {torch.int64}:
+        raise ValueError("encoder.vectors_at and encoder.at are no positions of these vectors")
+    if "sound.samples" in given and (given["sound.samples"].dim() != 2 or given["sound.samples"].shape[0] != 1):
+        raise ValueError("sound.samples are no samples of one sound")
 
 
 def sha256(content: bytes) -> str:

@@ -23,11 +23,11 @@ BYTES_OF_RULES = 8
 
 
 def shape_of(node: Node, model: Model, lengths: Mapping[str, int]) -> tuple[int, ...]:
-    """The shape of a tensor without its batch axis. lengths: the tokens that each stack reads."""
+    """The shape of a tensor without its batch axis. lengths: the tokens that each stack reads, and the vectors, if any."""
     first = node.name.split(".")[0]
     stack = first if first in lengths else stack_of(model)
     config = getattr(model, stack).config
-    keys = lengths["encoder" if "cross_attention" in node.name else stack]
+    keys = lengths["encoder" if "cross_attention" in node.name or first == "ctc" else stack]
     sizes = {
         "i": lengths[stack],
         "j": keys,
@@ -41,7 +41,15 @@ def shape_of(node: Node, model: Model, lengths: Mapping[str, int]) -> tuple[int,
         "n": len(config.labels) or config.vocab_size,
         "1": 1,
     }
+    if f"{stack}.vectors" in lengths:
+        sizes |= {"s": lengths[f"{stack}.vectors"], "e": config.vectors.size, "t": left_by(node.name, stack, lengths)}
     return tuple(sizes[letter] for letter in node.recipe.axes.split())
+
+
+def left_by(name: str, stack: str, lengths: Mapping[str, int]) -> int:
+    """How many vectors the convolution leaves that a tensor belongs to."""
+    place = name.rpartition(".")[0]
+    return lengths.get(place, lengths[stack])
 
 
 def bytes_of(graph: Graph, model: Model, lengths: Mapping[str, int], texts: int = 1) -> dict[str, int]:
@@ -102,5 +110,7 @@ def megabytes(size: float) -> str:
 
 
 def lengths_of(given: Mapping[str, torch.Tensor]) -> dict[str, int]:
-    """How many tokens each stack reads."""
-    return {name.removesuffix(".ids"): ids.shape[1] for name, ids in given.items() if name.endswith(".ids")}
+    """How many tokens each stack reads; of one that reads vectors how many these are (``encoder.vectors``), how many each
+    convolution leaves, by its path, and how many are left in the end."""
+    lengths = {name.removesuffix(".at"): at.shape[1] for name, at in given.items() if name.endswith(".at")}
+    return lengths | {name: x.shape[1] for name, x in given.items() if name.endswith(".vectors")}

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from glassformer.errors import ConfigError
+from glassformer.features import FeatureConfig
 from glassformer.generate.beam import Beam
 from glassformer.generate.classify import in_frame, rows_to_label, rows_to_tag
 from glassformer.generate.context import Window
@@ -26,7 +27,7 @@ from glassformer.generate.translate import ended, prompts_for, source_ids, trans
 from glassformer.generate.tree import BeamTree
 from glassformer.lens.glass.archive import Filed
 from glassformer.lens.glass.points import Points
-from glassformer.lens.glass.sizes import BUDGET_MB, MEGABYTE, WEIGHTS_MB, bytes_of, choose_points
+from glassformer.lens.glass.sizes import BUDGET_MB, MEGABYTE, WEIGHTS_MB, bytes_of, choose_points, lengths_of
 from glassformer.lens.layout import printable
 from glassformer.lens.recording import answer, fetch, prepared, run_again
 from glassformer.lens.replay import Replay
@@ -113,8 +114,9 @@ class Trace:
         return "decoder" if "decoder" in self.tokens else "encoder"
 
     def keys_of(self, module: str) -> Tokens:
-        """The tokens that an attention looks at: those of the source where it is a cross-attention."""
-        return self.tokens["encoder" if "cross_attention" in module else module.split(".")[0]]
+        """The tokens that an attention looks at: those of the source where it is a cross-attention, or CTC's head."""
+        of_source = "cross_attention" in module or module.startswith("ctc")
+        return self.tokens["encoder" if of_source else module.split(".")[0]]
 
     def save(self, path: str | Path, *, budget_mb: float = BUDGET_MB, weights_mb: float = WEIGHTS_MB) -> None:
         """Write a .glass file, whole or not at all: the tensors that fit into the budget, the smallest first, and the
@@ -133,21 +135,29 @@ class Trace:
 def trace_text(
     model: Model,
     tokenizer: Tokenizer,
-    text: str,
+    text: Any,
     *,
     target: str | None = None,
     source_tokenizer: Tokenizer | None = None,
     beam: Beam | None = None,
     keep: Keep | None = None,
     habits: Habits | None = None,
+    features: FeatureConfig | None = None,
 ) -> Trace:
     """Everything that a model computes when it reads a text as its verb would.
 
     A model that translates is given the `target` too, by default the one that it finds itself, with this `beam`. `keep`:
     which tensors are kept, where not all that fit into the usual budget; the others are computed again when they are
-    asked for. `habits`: how texts are put to a model that embeds. Raises ConfigError for a text that the model cannot read.
+    asked for. `habits`: how texts are put to a model that embeds. A model that reads vectors is given a file of sound or
+    vectors (or the numbers themselves) as `text`; `features` say how its sound becomes vectors. Raises ConfigError for a text
+    that the model cannot read.
     """
     keep = keep or Keep()
+    if model.config.vectors is not None:
+        from glassformer.lens.glass.vectors import trace_vectors
+        from glassformer.lens.hearing import hear
+
+        return trace_vectors(model, tokenizer, hear(text, model.config.vectors, features), target=target, keep=keep)
     task = task_of(model, tokenizer)
     if task == "translate":
         return trace_translation(model, tokenizer, source_tokenizer or tokenizer, text, target, beam or Beam(), keep)
@@ -254,7 +264,29 @@ def run(
     source = batch["encoder"] if model.config.shape == "encoder_decoder" else None
     answers = None if targets is None else torch.tensor([list(targets)])
     replay = prepared(model, batch[name], source=source, targets=answers)
-    sizes = bytes_of(replay.graph, model, {name: ids.shape[1] for name, ids in batch.items()})
+    tokens = {side: tokens_of(ids, owner) for side, (ids, owner) in sides.items()}
+    return watched_run(
+        model, tokenizer, task, text, tokens, replay, notes, keep, draws=draws, tree=tree, settings=settings
+    )
+
+
+@torch.inference_mode()
+def watched_run(
+    model: Model,
+    tokenizer: Tokenizer,
+    task: str,
+    text: str,
+    tokens: Mapping[str, Tokens],
+    replay: Replay,
+    notes: tuple[str, ...],
+    keep: Keep,
+    *,
+    draws: tuple[Drawn, ...] = (),
+    tree: BeamTree | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Trace:
+    """The trace of a run that was prepared."""
+    sizes = bytes_of(replay.graph, model, lengths_of(replay.given))
     kept = choose_points(sizes, keep.points, keep.budget_mb)
     again = partial(fetch, model, replay.given)
     lazy = {name: size for name, size in sizes.items() if name not in set(kept)}
@@ -265,7 +297,7 @@ def run(
         model=model,
         task=task,
         text=text,
-        tokens={side: tokens_of(ids, owner) for side, (ids, owner) in sides.items()},
+        tokens=tokens,
         replay=replay,
         plain=answer(model, replay.given),
         notes=notes,

@@ -17,7 +17,7 @@ from glassformer.nn.positions import Positions, Rotary
 
 def self_attention_nodes(here: str, module: Attention, stack: Stack, x: str, reading: Reading) -> Iterator[Node]:
     """An attention of a text to itself."""
-    config, positions, (stack_name, packed, prefix, _) = stack.config, stack.positions, reading
+    config, positions, (stack_name, packed, prefix, *_) = stack.config, stack.positions, reading
     window = config.window_of(module.layer)
     at = given(f"{stack_name}.at")
     turn_at = given(f"{stack_name}.turn_at") if reading.turned else at

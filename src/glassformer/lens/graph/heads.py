@@ -9,20 +9,24 @@ from glassformer.lens.graph.layers import linear_node, norm_nodes
 from glassformer.lens.recipes import head
 from glassformer.lens.recipes.recipe import Node, given, point, weight
 from glassformer.models import Model, ModelConfig
-from glassformer.models.heads import Head, HiddenLayer, LabelHead, PooledHead, TagHead
+from glassformer.models.heads import CtcHead, Head, HiddenLayer, LabelHead, PooledHead, TagHead
 
 
 def head_nodes(model: Model, x: str, stack_name: str) -> Iterator[Node]:
     """From the last vectors to logits, or to the vector of the text."""
     module = model.head
     at = given(f"{stack_name}.at")
+    heard = stack_name == "encoder" and model.config.vectors is not None
     if isinstance(module, Head):
         if module.hidden is not None and module.norm is not None:
             yield from hidden_nodes(module.hidden, model.config, x, "i d")
             yield from norm_nodes("head.norm", module.norm, "head.hidden.out")
             x = "head.norm.out"
         yield from token_head_nodes(
-            module, x, "head.linear" if not model.config.tied else f"{stack_name}.embedding.token"
+            module,
+            x,
+            "head.linear" if not model.config.tied else f"{stack_name}.embedding.token",
+            HEARD if heard else NEXT,
         )
         return
     if isinstance(module, LabelHead | PooledHead):
@@ -58,7 +62,11 @@ def hidden_nodes(module: HiddenLayer, config: ModelConfig, x: str, letters: str)
     yield Node(f"{here}.out", head.hidden(config.head_hidden, letters), {"pre": point(f"{here}.pre")})
 
 
-def token_head_nodes(module: Head, x: str, path: str) -> Iterator[Node]:
+NEXT = "how much speaks for each token of the vocabulary to come next"
+HEARD = "how much speaks for each token of the vocabulary to be said at this place, or for none (the blank)"
+
+
+def token_head_nodes(module: Head, x: str, path: str, says: str = NEXT) -> Iterator[Node]:
     """The logits of the vocabulary: a linear map, scaled and capped where the model does so."""
     steps = [
         "linear",
@@ -66,7 +74,6 @@ def token_head_nodes(module: Head, x: str, path: str) -> Iterator[Node]:
         *(["capped"] if module.softcap is not None else []),
     ]
     names = {step: "head.logits" if step == steps[-1] else f"head.{step}" for step in steps}
-    says = "how much speaks for each token of the vocabulary to come next"
     node = linear_node(names["linear"], module.linear, path, x, says, reads="i d", out="i n")
     biases = {"b": weight("head.linear.bias")} if module.linear.bias is not None else {}
     yield Node(node.name, node.recipe, {**node.inputs, **biases}, tapped=len(steps) == 1)
@@ -78,6 +85,19 @@ def token_head_nodes(module: Head, x: str, path: str) -> Iterator[Node]:
         before = names["scaled"]
     if "capped" in steps:
         yield Node(names["capped"], head.logit_capped(), {"x": point(before)}, {"cap": float(module.softcap or 0)})
+
+
+def ctc_nodes(module: CtcHead, x: str) -> Iterator[Node]:
+    """What is being said at each place of the source, as scores and as probabilities."""
+    derived = partial(Node, tapped=False)
+    says = "how much speaks for each token of the vocabulary to be said at this place of the source, or for none (the blank)"
+    yield linear_node("ctc.logits", module.linear, "ctc.linear", x, says, reads="j d", out="j n")
+    logits, letters = point("ctc.logits"), "j n"
+    yield derived("ctc.top", head.softmax_top(letters), {"logits": logits})
+    yield derived("ctc.sum", head.softmax_sum(letters), {"logits": logits, "top": point("ctc.top")})
+    inputs = {"logits": logits, "top": point("ctc.top"), "sum": point("ctc.sum")}
+    yield derived("ctc.log_probability", head.log_probability(letters), inputs)
+    yield derived("ctc.probability", head.probability(letters), {"log_p": point("ctc.log_probability")})
 
 
 def outcome_nodes(config: ModelConfig, *, targets: bool, smoothing: float) -> Iterator[Node]:

@@ -12,3 +12,4 @@ class Reading(NamedTuple):
     packed: bool
     prefix: bool
     turned: bool
+    padded: bool = False  # whether some of the vectors that it reads are padding

@@ -1,29 +1,32 @@
-"""Nodes of a stack: embedding, positions, blocks, and the last norm."""
+"""Nodes of a stack: embedding, blocks, and the last norm."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 from torch import nn
 
 from glassformer.lens.graph.attentions import cross_attention_nodes, self_attention_nodes
 from glassformer.lens.graph.layers import mlp_nodes, norm_nodes
+from glassformer.lens.graph.positions import position_code, position_nodes
 from glassformer.lens.graph.reading import Reading
-from glassformer.lens.recipes import attention as attending
+from glassformer.lens.graph.vectors import vector_nodes
 from glassformer.lens.recipes import embedding, residual
 from glassformer.lens.recipes.recipe import Node, given, point, weight
 from glassformer.models import ModelConfig
-from glassformer.models.stack import Stack
+from glassformer.models.stack import Embedding, Stack
+from glassformer.models.vectors import VectorEmbedding
 from glassformer.nn.attention import Attention, CrossAttention
 from glassformer.nn.block import Block
-from glassformer.nn.positions import Relative
 
 
 def stack_nodes(stack: Stack, memory: str, reading: Reading) -> Iterator[Node]:
     """A stack from its tokens to its last norm. memory: the tensor that cross-attentions look at."""
     name = reading.name
-    yield from embedding_nodes(name, stack)
+    if isinstance(stack.embedding, VectorEmbedding):
+        yield from vector_nodes(name, stack, padded=reading.padded)
+    else:
+        yield from embedding_nodes(name, stack, stack.embedding)
     yield from position_nodes(name, stack)
     last = f"{name}.embedding.out"
     for layer, block in enumerate(stack.blocks):
@@ -34,9 +37,9 @@ def stack_nodes(stack: Stack, memory: str, reading: Reading) -> Iterator[Node]:
     yield from norm_nodes(f"{name}.norm", stack.norm, last)
 
 
-def embedding_nodes(name: str, stack: Stack) -> Iterator[Node]:
+def embedding_nodes(name: str, stack: Stack, layer: Embedding) -> Iterator[Node]:
     """The vectors of tokens, pairs and positions, and their sum."""
-    here, layer, config = f"{name}.embedding", stack.embedding, stack.config
+    here, config = f"{name}.embedding", stack.config
     terms = {"token": point(f"{here}.token")}
     yield Node(
         f"{here}.token",
@@ -54,14 +57,7 @@ def embedding_nodes(name: str, stack: Stack) -> Iterator[Node]:
         yield Node(f"{here}.kind", embedding.which_text(), table)
     if stack.positions.adds:
         terms["position"] = point(f"{here}.position")
-        inputs = {"at": given(f"{name}.at")}
-        if config.positions == "learned":
-            inputs["T"] = weight(f"{name}.positions.table.weight")
-            constants = {"offset": config.position_offset} if config.position_offset else {}
-            yield Node(f"{here}.position", embedding.learned(shifted=bool(constants)), inputs, constants)
-        else:
-            waves = {"sinusoidal": embedding.sinusoidal, "sinusoidal_halves": embedding.sinusoidal_halves}
-            yield Node(f"{here}.position", waves[config.positions](), inputs, {"D": config.d_model})
+        yield position_code(name, stack)
     recipe = embedding.embedding_sum(
         bigram=layer.bigram is not None, kinds=layer.kind is not None, positions=stack.positions.adds
     )
@@ -71,30 +67,6 @@ def embedding_nodes(name: str, stack: Stack) -> Iterator[Node]:
     yield Node(f"{here}.sum", recipe, terms)
     yield from norm_nodes(f"{here}.norm", layer.norm, f"{here}.sum")
     yield Node(f"{here}.out", residual.carried(), {"before": point(f"{here}.norm.out")})
-
-
-def position_nodes(name: str, stack: Stack) -> Iterator[Node]:
-    """What positions do to all layers of a stack alike: the speeds of rotary pairs, the bias of scores."""
-    here, config, positions = f"{name}.positions", stack.config, stack.positions
-    at = {"at": given(f"{name}.at"), "key_at": given(f"{name}.at")}
-    derived = partial(Node, tapped=False)
-    if config.positions == "rotary":
-        bases = {here: config.rotary_base if config.rotary_scaling is None else None}
-        bases[f"{name}.local_positions"] = config.local_rotary_base
-        for place, base in bases.items():
-            if base is not None:
-                constants = {"base": base, "K": config.d_head}
-                yield derived(f"{place}.frequency", embedding.frequency(), {}, constants, batchless=True)
-    elif config.positions == "alibi":
-        constants = {"H": config.n_heads, "P": 2 ** (config.n_heads.bit_length() - 1)}
-        yield derived(f"{here}.slope", attending.alibi_slope(), {}, constants, batchless=True)
-        yield derived(f"{here}.bias", attending.alibi(), {"slope": point(f"{here}.slope"), **at})
-    elif isinstance(positions, Relative):
-        buckets = positions.n_buckets // 2 if positions.both_ways else positions.n_buckets
-        constants = {"buckets": buckets, "exact": buckets // 2, "far": positions.max_distance}
-        yield derived(f"{here}.bucket", attending.bucket(both_ways=positions.both_ways), at, constants)
-        inputs = {"table": weight(f"{here}.table.weight"), "bucket": point(f"{here}.bucket")}
-        yield derived(f"{here}.bias", attending.relative(), inputs)
 
 
 def block_nodes(place: str, block: Block, stack: Stack, before: str, memory: str, reading: Reading) -> Iterator[Node]:

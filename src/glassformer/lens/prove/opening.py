@@ -29,6 +29,7 @@ from glassformer.training.tasks.rows import Rows
 from glassformer.training.tasks.text import Text as Running
 from glassformer.training.tasks.translate import Translate
 
+OF_VECTORS = "training steps and runs on vectors are not proved yet"
 MOST_TEXTS = 6
 MOST_TOKENS = 256  # of each, so that a proof of a large model takes seconds
 SAMPLE = (  # of several lengths, with signs of several scripts
@@ -51,7 +52,7 @@ def open_subject(
     tell: Callable[[str], None],
 ) -> tuple[Subject, str]:
     """The subject of all proofs, and a sentence on where its texts come from."""
-    found = open_run(model, run, tell)
+    found = open_run(model, run, tell) if model.config.vectors is None else OF_VECTORS
     sentences, rows, origin = list(texts or SAMPLE), None, "given texts" if texts else "built-in texts"
     task = None if isinstance(found, str) else found[1]
     if not texts and task is not None:
@@ -66,6 +67,8 @@ def open_subject(
     subject = Subject(model, rows, None, found, tokenizer, source_tokenizer, sentences[:MOST_TEXTS], seed, tell)
     subject = Subject(**{**vars(subject), "step": step or sample_step(subject)})
     n_tokens = sum(len(text.ids) + len(text.source) for text in rows)
+    if model.config.vectors is not None:
+        origin += ", each token of a source a vector drawn from the seed"
     return subject, f"{len(rows)} {origin}, {n_tokens:,} tokens"
 
 
@@ -186,7 +189,7 @@ def sample_step(subject: Subject) -> Step | None:
     None where one text is all there is, or each is compared with the others.
     """
     config = subject.model.config
-    if config.head == "pooled" or len(subject.texts) < 2:
+    if config.head == "pooled" or len(subject.texts) < 2 or subject.hears:
         return None
     call = subject.together()
     ids, at = call.inputs["ids"], call.inputs["at"]

@@ -10,6 +10,7 @@ from glassformer.lens.prove.finding import Finding, Unchecked, does_not_apply
 from glassformer.lens.prove.sides import Call, Spot, compare, whole
 from glassformer.lens.prove.subject import Subject
 
+ONE_SIDE = "vectors are padded on the right alone"
 ONE_ANSWER = "the model gives one answer for a whole row"
 
 
@@ -20,14 +21,17 @@ def batched(subject: Subject) -> Finding | Unchecked:
 
 def padding(subject: Subject) -> Finding | Unchecked:
     """Padding on the left, as in generation, against padding on the right."""
+    if subject.hears and subject.shape == "encoder":
+        return does_not_apply(ONE_SIDE)
     return compare(subject.model, subject.batched("left"), subject.batched("right"))
 
 
 def source_padding(subject: Subject) -> Finding | Unchecked:
-    """Sources padded on the left, each target by itself with the source as it is."""
+    """Sources padded on the left (vectors on the right), each target by itself with the source as it is."""
     if subject.shape != "encoder_decoder":
         return does_not_apply("the model reads no source")
-    return compare(subject.model, subject.batched("right", "left"), subject.one_by_one)
+    edge = "right" if subject.hears else "left"  # vectors are padded on the right alone
+    return compare(subject.model, subject.batched("right", edge), subject.one_by_one)
 
 
 def packed(subject: Subject) -> Finding | Unchecked:
@@ -36,6 +40,8 @@ def packed(subject: Subject) -> Finding | Unchecked:
         return does_not_apply("an encoder-decoder has no packed rows")
     if whole(subject.model):
         return does_not_apply(ONE_ANSWER)
+    if subject.hears:
+        return does_not_apply("vectors are not packed into rows")
 
     def side() -> Iterator[Call]:
         ids, documents, spots, start = [], [], [], 0

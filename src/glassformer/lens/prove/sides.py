@@ -216,6 +216,10 @@ def of_text(model: Model, name: str, watcher: Watcher, spot: Spot) -> Tensor | N
         value = value.eq(0).float()
     value = value.float()
     axes = axes_of(name, model.config.head)[1:]
+    if "U" in axes or name.startswith(
+        "ctc."
+    ):  # vectors before convolutions have shortened them; what no answer rests on
+        return None
     value = value[spot.row if value.shape[0] > 1 else 0]
     of_source, crosses = is_of_source(model, name), ".cross_attention." in name
     first = None

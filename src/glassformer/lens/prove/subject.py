@@ -60,6 +60,26 @@ class Subject:
         return self.model.config.shape
 
     @property
+    def hears(self) -> bool:
+        """Whether the encoder reads vectors: each id of its text then stands for one, drawn from the seed."""
+        return self.model.config.vectors is not None
+
+    def heard(self, ids: Tensor) -> Tensor:
+        """The vectors that ids stand for: ... F. Ids as they are where the model reads these."""
+        reads = self.model.config.vectors
+        if reads is None:
+            return ids
+        table = torch.randn(self.model.config.vocab_size, reads.size, generator=self.draw(reads.size))
+        return table.to(next(self.model.parameters()))[ids % len(table)]
+
+    def places(self, count: int) -> Tensor:
+        """The columns of so many tokens of the encoder's text; of vectors those that its convolutions leave."""
+        reads = self.model.config.vectors
+        for stride in () if reads is None else reads.strides:
+            count = -(-count // stride)
+        return torch.arange(count)
+
+    @property
     def device(self) -> torch.device:
         """Where the model is."""
         return next(self.model.parameters()).device
@@ -84,8 +104,10 @@ class Subject:
         inputs: dict[str, Any] = {"ids": self.tensor([list(ids)])}
         source = None
         if self.shape == "encoder_decoder":
-            inputs["source"] = self.tensor([text.source])
-            source = torch.arange(len(text.source))
+            inputs["source"] = self.heard(self.tensor([text.source]))
+            source = self.places(len(text.source))
+        elif self.hears:
+            inputs["ids"], columns = self.heard(inputs["ids"]), self.places(len(columns))
         return Call(inputs, (Spot(number if spot is None else spot, 0, columns, columns, source),))
 
     def together(self, edge: Edge = "right", source_edge: Edge = "right") -> Call:
@@ -95,7 +117,11 @@ class Subject:
         if self.shape == "encoder_decoder":
             vocab_size = self.model.config.source_side().vocab_size
             source, source_at, sources = self.padded([text.source for text in self.texts], source_edge, vocab_size)
-            inputs |= {"source": source, "source_at": source_at}
+            inputs |= {"source": self.heard(source), "source_at": source_at}
+            sources = [self.places(len(one)) for one in sources] if self.hears else sources
+        elif self.hears:
+            inputs["ids"] = self.heard(ids)
+            columns = [self.places(len(one)) for one in columns]
         spots = zip(self.numbers, columns, sources, strict=True)
         return Call(inputs, tuple(Spot(row, row, place, place, source) for row, place, source in spots))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from glassformer.lens.recipes import attention, beams, embedding, head, mlp, norms, residual, sampling
+from glassformer.lens.recipes import attention, beams, embedding, head, mlp, norms, residual, sampling, sound, vectors
 from glassformer.lens.recipes.linear import linear
 from glassformer.lens.recipes.recipe import Node, Recipe, Source
 
@@ -21,6 +21,26 @@ RECIPES: dict[str, Callable[..., Recipe]] = {  # what makes each; a linear map g
     "embedding.position.sinusoidal": embedding.sinusoidal,
     "embedding.position.sinusoidal_halves": embedding.sinusoidal_halves,
     "embedding.out": embedding.embedding_sum,
+    "embedding.vectors": vectors.as_given,
+    "embedding.silence": vectors.silence,
+    "embedding.out.vectors": vectors.vector_sum,
+    "convolution.pre": vectors.convolution,
+    "convolution.out": vectors.bent,
+    "sound.emphasised": sound.emphasised,
+    "sound.frames": sound.framed,
+    "sound.windowed": sound.in_window,
+    "sound.spectrum": sound.spectrum,
+    "sound.power": sound.power_of,
+    "sound.mel": sound.mel_bands,
+    "sound.log": sound.logarithm,
+    "sound.loudest": sound.loudest_of_all,
+    "sound.whisper": sound.as_whisper,
+    "sound.cepstrum": sound.cepstrum,
+    "sound.slopes": sound.slope,
+    "sound.joined": sound.joined,
+    "sound.mean": sound.mean_of,
+    "sound.std": sound.deviation_of,
+    "sound.normalised": sound.normalised,
     "rotary.frequency": embedding.frequency,
     "residual.carried": residual.carried,
     "residual.sum": residual.residual_sum,

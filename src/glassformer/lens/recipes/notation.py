@@ -225,7 +225,7 @@ class Latex(Notation):
     """For papers and Markdown: ``\\sum_{k} q_{h,i,k} \\cdot k_{h,j,k}``."""
 
     letters: Mapping[str, str] = {
-        "ε": r"\varepsilon", "γ": r"\gamma", "β": r"\beta", "θ": r"\theta", "∞": r"\infty", "σ": r"\sigma",
+        "ε": r"\varepsilon", "γ": r"\gamma", "β": r"\beta", "θ": r"\theta", "π": r"\pi", "∞": r"\infty", "σ": r"\sigma",
         "Φ": r"\Phi", "μ": r"\mu",
     }  # fmt: skip
     functions: Mapping[str, str] = {

@@ -46,7 +46,7 @@ def draw_factors(model: Model, batch: Batch, recipe: TrainingRecipe) -> dict[str
     if not has_dropout(model):
         return {}
     for portion in batch.portions(recipe.loop.grad_accum):
-        model(**portion.inputs)
+        portion.answers(model)
     return {name: torch.cat(parts) for name, parts in factors.items()}
 
 

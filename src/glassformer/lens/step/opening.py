@@ -28,6 +28,7 @@ from glassformer.training.tasks import Task
 
 CPU = torch.device("cpu")
 ALONE = ("embed",)  # tasks whose loss is not one of each token or text
+OF_VECTORS = ("transcribe", "classify_vectors")  # tasks whose batches hold vectors
 
 
 @dataclass
@@ -58,6 +59,11 @@ def open_run(run: Path, step: int | None) -> Sat:
         raise ConfigError(
             f"{folder}: was trained to {earlier['task']}, where each text is compared with the whole batch; a step can be"
             " seen through for the tasks text, translate, classify, tag and fill"
+        )
+    if earlier["task"] in OF_VECTORS:
+        raise ConfigError(
+            f"{folder}: was trained to {earlier['task']}, on vectors; a step can be seen through for the tasks text, translate,"
+            " classify, tag and fill"
         )
     steps = int(earlier["loop"]["steps"])
     if step is not None and not 0 <= step < steps:

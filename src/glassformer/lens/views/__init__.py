@@ -8,6 +8,7 @@ from typing import Any
 
 from glassformer.errors import ConfigError, nearest
 from glassformer.lens.glass.trace import Trace
+from glassformer.lens.views.alignment import alignment
 from glassformer.lens.views.attention import attention
 from glassformer.lens.views.beam import beam
 from glassformer.lens.views.diff import diff
@@ -19,11 +20,14 @@ from glassformer.lens.views.mlp import mlp
 from glassformer.lens.views.residual import residual
 from glassformer.lens.views.sampling import sampling
 from glassformer.lens.views.tokens import tokens
+from glassformer.lens.views.vectors import vectors
 from glassformer.lens.views.view import Grid, Heading, Sentence, Sheet, Tree, View, say
 from glassformer.lens.views.why import why
 
 VIEWS: dict[str, Callable[..., View]] = {
     "tokens": tokens,
+    "vectors": vectors,
+    "alignment": alignment,
     "embeddings": embeddings,
     "attention": attention,
     "mask": mask,

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,7 +16,7 @@ from glassformer.lens.layout import Page, display_width, shorten
 from glassformer.lens.numbers import Array
 from glassformer.lens.parts import Equation, Picture, Table
 from glassformer.lens.views.colours import hexadecimal, ink_on, paint
-from glassformer.lens.views.parts import Bar, Grid, Heading, Part, Sentence, Sheet, Tree, Twig
+from glassformer.lens.views.parts import Bar, Grid, Heading, Part, Sentence, Sheet, Span, Tree, Twig
 from glassformer.lens.views.renderings import alignments, cell_text, sentence_text
 from glassformer.lens.views.shading import cell_text as cell_in_grid
 
@@ -196,12 +197,15 @@ def draw_grid(grid: Grid, numbers: Numbers) -> Drawing:
         longest = max((len(text) for row in texts for text in row), default=1)
         named = max(map(display_width, grid.columns), default=0)
         wide, high = max(34.0, longest * 10.5 * MONO + 10, min(named, 9) * 11 * MONO + 8), 22.0
+    elif grid.drawn is not None:
+        wide, high = grid.drawn[0] / max(n_columns, 1), grid.drawn[1] / max(n_rows, 1)
     else:
         wide = high = min(18.0, max(3.0, round(640 / max(n_rows, n_columns, 1), 1)))
     rows, columns = ([shorten(label, 18) for label in labels] for labels in (grid.row_names, grid.columns))
     left = max((text_width(label, 11, mono=True) for label in rows), default=0) + 8
     across = [text_width(label, 11, mono=True) for label in columns]
-    is_turned = bool(across) and max(across) > wide - 4
+    is_timed = grid.across[1] == "time"
+    is_turned = bool(across) and max(across) > wide - 4 and not is_timed
     head = (max(across, default=0) if is_turned else 14) + 8
     title = draw_words(grid.title, SIZE, bold=True) if grid.title else Drawing(0, 0)
     top = title.height + (ROW if any(grid.across) else 0) + head
@@ -209,13 +213,29 @@ def draw_grid(grid: Grid, numbers: Numbers) -> Drawing:
     if any(grid.across):
         words = f"rows: {grid.across[0]}; columns: {grid.across[1]}"
         items.append(Text(0, title.height + ROW / 2, words, 11, colour=FAINT))
-    items += names(rows, columns, left, top, wide, high, is_turned)
+    if is_timed:
+        items += moments(rows, columns, left, top, wide, high)
+    else:
+        items += names(rows, columns, left, top, wide, high, is_turned)
     items += cells(grid, texts, left, top, wide, high)
     items.append(Box(left, top, wide * n_columns, high * n_rows, stroke=LINE))
+    bottom = top + high * n_rows
+    if grid.under:
+        items += words_under(grid.under, left, bottom, wide, high * n_rows)
+        bottom += ROW + 6
     scale = draw_range(grid, numbers)
-    items += [moved(item, left, top + high * n_rows + 10) for item in scale.items]
+    items += [moved(item, left, bottom + 10) for item in scale.items]
     width = max(left + wide * n_columns + (30 if is_turned else 4), left + scale.width, title.width)
-    return Drawing(width, top + high * n_rows + 10 + scale.height, tuple(items), grid.title)
+    return Drawing(width, bottom + 10 + scale.height, tuple(items), grid.title)
+
+
+def words_under(spans: Sequence[Span], left: float, top: float, wide: float, height: float) -> Iterator[Item]:
+    """Words below the columns that they belong to, a stroke over each, and dashes up through the grid where they begin."""
+    for span in spans:
+        begins, ends = left + span.first * wide, left + (span.last + 1) * wide
+        yield Stroke(((begins, top - height), (begins, top)), "#8a9096", 0.8, dashed=True)
+        yield Stroke(((begins + 1, top + 4), (max(ends - 1, begins + 2), top + 4)), BAR_COLOUR, 2.0)
+        yield Text((begins + ends) / 2, top + 4 + ROW / 2, span.text, 11, "middle")
 
 
 def written(grid: Grid, numbers: Numbers) -> list[list[str]] | None:
@@ -241,6 +261,18 @@ def names(
             yield Text(x, top - 6, columns[c], 11, "start", mono=True, turned=90)
         else:
             yield Text(x, top - 11, columns[c], 11, "middle", mono=True)
+
+
+def moments(
+    rows: Sequence[str], columns: Sequence[str], left: float, top: float, wide: float, high: float
+) -> Iterator[Item]:
+    """The names of rows, and so many moments above the columns that none touches another, each with a tick."""
+    for r in range(0, len(rows), max(1, math.ceil(12 / high - 0.2))):
+        yield Text(left - 6, top + (r + 0.5) * high, rows[r], 11, "end", mono=True)
+    longest = max((text_width(label, 11, mono=True) for label in columns), default=0.0)
+    for c in range(0, len(columns), max(1, math.ceil((longest + 10) / wide))):
+        yield Stroke(((left + c * wide, top - 4), (left + c * wide, top)), FAINT)
+        yield Text(left + c * wide, top - 11, columns[c], 11, "middle", mono=True)
 
 
 def cells(

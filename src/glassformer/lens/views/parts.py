@@ -51,6 +51,14 @@ class Sheet:
     title: str = ""
 
 
+class Span(NamedTuple):
+    """Words that stand under some columns of a grid, the first and the last of them named."""
+
+    first: int
+    last: int
+    text: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Grid:
     """Numbers as a map of shades, and as numbers where there are few. A cell that is not a number is hidden.
@@ -68,6 +76,8 @@ class Grid:
     span: tuple[float, float] | None = None
     across: tuple[str, str] = ("", "")  # what rows and columns are
     counted: bool = False  # whether the number of each row stands before its name
+    under: tuple[Span, ...] = ()  # words below the columns that they belong to, from left to right
+    drawn: tuple[float, float] | None = None  # how wide and high a picture of it is, where its cells are many
 
     def __post_init__(self) -> None:
         if self.values.shape != (len(self.rows), len(self.columns)):

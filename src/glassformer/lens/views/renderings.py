@@ -177,8 +177,15 @@ def part_data(part: Part) -> dict[str, Any]:
             rows = [[cell_data(cell) for cell in row] for row in part.rows]
             return {"kind": "sheet", "title": part.title, "head": part.head, "rows": rows}
         case Grid():
-            fields = {"title": part.title, "shades": part.kind, "legend": part.legend, "across": part.across}
+            fields: dict[str, Any] = {
+                "title": part.title,
+                "shades": part.kind,
+                "legend": part.legend,
+                "across": part.across,
+            }
             names = {"rows": part.rows, "columns": part.columns, "ends": [plain_number(end) for end in part.ends]}
+            if part.under:
+                fields["under"] = [span._asdict() for span in part.under]
             return {"kind": "grid", **fields, **names, "values": array_data(part.values)["values"]}
         case Tree():
             return {

@@ -106,6 +106,8 @@ def numbered(grid: Grid, page: Page, texts: list[list[str]]) -> Iterator[Strip]:
         for text, style in zip(row, line, strict=True):
             strip += [Piece(" "), Piece(pad(text, width, ">"), style)]
         yield strip
+    for line in lines_under(grid, page, 1, width + 1, len(grid.columns)):
+        yield [Piece(page.indent + " " * (names + 1) + line)]
 
 
 def styles(grid: Grid, shades: Array) -> list[list[str]]:
@@ -148,7 +150,9 @@ def marked(grid: Grid, page: Page) -> Iterator[Strip]:
     shades, values = pooled(grid, down, across)
     margin = page.indent + " " * (names + digits + 2)
     columns = range(0, len(grid.columns), across)
-    for place in range(len(str(columns[-1])) - 1, -1, -1):
+    if timed(grid):
+        yield [Piece(margin + times(grid, columns, each))]
+    for place in range(len(str(columns[-1])) - 1, -1, -1) if not timed(grid) else ():
         yield [Piece(margin + "".join(digit(c, place, across).rjust(each) for c in columns))]
     looks = styles(grid, shades)
     for number, (line, cells) in enumerate(zip(shades.tolist(), values.tolist(), strict=True)):
@@ -157,15 +161,49 @@ def marked(grid: Grid, page: Page) -> Iterator[Strip]:
         for shade, value, style in zip(line, cells, looks[number], strict=True):
             strip.append(Piece(mark(grid, page, shade, value, each), style))
         yield strip
+    for line in lines_under(grid, page, across, each, len(columns)):
+        yield [Piece(margin + line)]
     if max(down, across) > 1:
         which = {"rule": "the first of them", "signed": "that of the largest size"}.get(
             grid.kind, "the largest of them"
         )
         yield from plain_lines(page, f"Each mark stands for {down} x {across} cells and shows {which}.")
-    if grid.rows != grid.columns:
+    if grid.rows != grid.columns and not timed(grid):
         named = [f"{c} {fit(page, grid.columns[c], LABEL)}" for c in columns]
         yield from ([Piece(row.text)] for row in page.fill(named, first="columns: ", hang="  ", gap=", "))
     yield from plain_lines(page, range_in_words(grid, page, with_ramp=True))
+
+
+def timed(grid: Grid) -> bool:
+    """Whether the columns are moments, so that a scale says more than their numbers."""
+    return grid.across[1] == "time"
+
+
+def times(grid: Grid, columns: range, each: int) -> str:
+    """Moments above the marks that they belong to, as many as do not touch."""
+    line = ""
+    for number, column in enumerate(columns):
+        fits = number * each + display_width(grid.columns[column]) <= len(columns) * each
+        if not line or (fits and number * each > display_width(line) + 3):
+            line = line.ljust(number * each) + grid.columns[column]
+    return line
+
+
+def lines_under(grid: Grid, page: Page, across: int, each: int, count: int) -> Iterator[str]:
+    """Words below the marks of their columns, on as many lines as it takes for none to touch another."""
+    lines: list[str] = []
+    for span in grid.under:
+        start = span.first // across * each
+        long = max((span.last // across - span.first // across + 1) * each, 1)
+        written = f"|{fit(page, span.text, max(long - 1, display_width(page.spell(span.text))))}"
+        for number, line in enumerate(lines):
+            if display_width(line) < start:
+                lines[number] = pad(line, start, "<") + written
+                break
+        else:
+            lines.append(" " * start + written)
+    room = max(page.width - 2, count * each)
+    yield from (line[:room] for line in lines)
 
 
 def digit(column: int, place: int, step: int) -> str:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from glassformer.errors import DataError
+from glassformer.ops.mel import cosines, mel_edges, mel_filters
 
 QUIET = 1e-6  # added before the logarithm, so that silence has one
 
@@ -46,17 +47,12 @@ class Ear:
     @property
     def edges(self) -> Tensor:
         """Where the bands begin, peak and end, in Hz: M + 2, evenly spaced in mels. Band m reaches from m to m + 2."""
-        top = mel_of(self.rate / 2)
-        return torch.tensor(
-            [hertz_of(top * i / (self.n_bands + 1)) for i in range(self.n_bands + 2)], dtype=torch.float64
-        )
+        return torch.tensor(mel_edges(self.n_bands, 0.0, self.rate / 2, "htk"), dtype=torch.float64)
 
     @property
     def filters(self) -> Tensor:
         """How much each frequency counts in each band: a triangle that is one at the band's peak. M F."""
-        edges, at = self.edges, self.frequencies
-        low, peak, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-        return torch.minimum((at - low) / (peak - low), (high - at) / (high - peak)).clamp(min=0)
+        return mel_filters(self.n_bands, self.frame, self.rate, scale="htk", equal_area=False, dtype=torch.float64)
 
     def hear(self, wave: Tensor) -> Tensor:
         """The logarithm of each band's power: T M. These are the vectors that a transformer takes."""
@@ -64,11 +60,7 @@ class Ear:
 
     def cepstrum(self, wave: Tensor, n_numbers: int = 8) -> Tensor:
         """The first numbers of the cosine transform of `hear` over the bands (DCT-II, orthonormal): T n_numbers."""
-        bands = torch.arange(self.n_bands, dtype=torch.float64)
-        waves = (math.pi / self.n_bands * (bands + 0.5) * torch.arange(n_numbers)[:, None]).cos()
-        waves *= math.sqrt(2 / self.n_bands)
-        waves[0] /= math.sqrt(2)
-        return self.hear(wave) @ waves.T
+        return self.hear(wave) @ cosines(self.n_bands, n_numbers, torch.float64).T
 
 
 def melody(pitches: Sequence[float], seconds: float, rate: int, noise: float, seed: int) -> Tensor:
@@ -79,13 +71,3 @@ def melody(pitches: Sequence[float], seconds: float, rate: int, noise: float, se
     tones = [sum((2 * math.pi * pitch * (k + 1) * at).sin() / 2**k for k in range(3)) for pitch in pitches]
     clean = torch.cat([torch.as_tensor(tone) for tone in tones])
     return clean + noise * torch.randn(len(clean), generator=draw, dtype=torch.float64)
-
-
-def mel_of(hertz: float) -> float:
-    """The mel scale, on which equal steps sound equally far apart (O'Shaughnessy 1987)."""
-    return 2595 * math.log10(1 + hertz / 700)
-
-
-def hertz_of(mel: float) -> float:
-    """Its inverse."""
-    return 700 * (10 ** (mel / 2595) - 1)

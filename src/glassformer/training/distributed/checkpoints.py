@@ -29,7 +29,8 @@ class JoinedCheckpoints(Checkpoints):
     """The processes agree on which checkpoint is the newest sound one, and whether one was written.
 
     Where every process holds everything, the first writes it, in the files that one process alone writes. Else every
-    process writes its parts, by torch.distributed.checkpoint, and the first seals them with the manifest.
+    process writes its parts, by torch.distributed.checkpoint, and the first seals them with the manifest. All of it may be
+    done in a thread of each process: they meet in a group of their own.
     """
 
     def __init__(self, folder: Path, keep: int, topology: Joined) -> None:
@@ -42,17 +43,22 @@ class JoinedCheckpoints(Checkpoints):
         found = super().newest_sound
         return self.by_first(lambda: found(note, origin, allow_changed=allow_changed))
 
+    def snapshot(self, *what: Any, **more: Any) -> Snapshot:
+        found = super().snapshot(*what, **more)
+        idle = self.topology.kind == "replicate" and not self.topology.is_first
+        return NotWritten(**vars(found)) if idle else found
+
     def by_first(self, act: Callable[[], Any]) -> Any:
         """What comes of something that the first process does; what it raises is raised in all of them."""
         result, error = attempt(act) if self.topology.is_first else (None, None)
-        result, error = self.topology.of_first((result, error))
+        result, error = self.topology.of_first((result, error), self.topology.saving)
         if error is not None:
             raise ERRORS[error[0]](error[1])
         return result
 
     def by_all(self, act: Callable[[], Any]) -> list[Any]:
         """What comes of something that every process does; what one raises is raised in all of them."""
-        results = self.topology.every(attempt(act))
+        results = self.topology.every(attempt(act), self.topology.saving)
         for _, error in results:
             if error is not None:
                 raise ERRORS[error[0]](error[1])
@@ -104,6 +110,13 @@ class JoinedCheckpoints(Checkpoints):
             self.by_first(lambda: end(files))
         self.by_first(lambda: self.thin_out(path))
         return path
+
+
+class NotWritten(Snapshot):
+    """What a process has that leaves the writing to the first: it needs no copy while that goes on."""
+
+    def copied(self) -> Snapshot:
+        return self
 
 
 def described(file: Path) -> dict[str, Any]:

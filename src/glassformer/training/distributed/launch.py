@@ -201,6 +201,7 @@ def taking_part(seat: Seat) -> Generator[Joined]:
         sys.exit(0)  # one of us has said why the run is over, and another's end had all started again
     os.environ.update(meet_at(os.environ, seat))
     from glassformer.training.distributed.topology import Joined, lost
+    from glassformer.training.failures import StartAgain
 
     try:
         with Joined(seat).connected() as topology:
@@ -210,22 +211,25 @@ def taking_part(seat: Seat) -> Generator[Joined]:
         message = str(error) if seat.rank == 0 or error.exit_code != FAILED else f"process {seat.rank}: {error}"
         if outcome is None:
             raise Ended(message, error.exit_code) from None
-        leave_outcome(outcome, {"message": message, "code": error.exit_code})
+        leave_outcome(outcome, {"message": message, "code": error.exit_code}, replace=seat.rank == 0)
         sys.exit(0)
     except Exception as error:
         if outcome is not None and outcome.exists():
             sys.exit(0)
-        if not lost(error):
+        again = isinstance(error, StartAgain)
+        if not again and not lost(error):
             raise
-        if seat.rank == 0:
+        if again:
+            print(f"glassformer: process {seat.rank}: {error}", file=sys.stderr, flush=True)
+        elif seat.rank == 0:
             first = str(error).strip().splitlines()[0][:160]
             print(f"glassformer: another process of this run was lost ({first})", file=sys.stderr, flush=True)
         os._exit(FAILED)  # whoever started it starts all again; a clean end would wait for those that are gone
 
 
-def leave_outcome(path: Path, content: Mapping[str, Any]) -> None:
-    """Write how the run ended, unless another process did."""
-    if path.exists() or not path.parent.exists():
+def leave_outcome(path: Path, content: Mapping[str, Any], *, replace: bool = False) -> None:
+    """Write how the run ended, unless another process did; to `replace` that is for the first process."""
+    if (path.exists() and not replace) or not path.parent.exists():
         return
     draft = path.with_name(uuid.uuid4().hex)
     draft.write_text(json.dumps(content), encoding="utf-8")

@@ -32,7 +32,7 @@ def write_parts(tensors: Mapping[str, Tensor], folder: Path, topology: Joined) -
     """This process's parts into a folder that is new. Raises DiskError."""
     writer = FileSystemWriter(folder, single_file_per_rank=True, sync_files=True)
     try:
-        dcp.save(dict(tensors), storage_writer=writer, process_group=topology.patient)
+        dcp.save(dict(tensors), storage_writer=writer, process_group=topology.saving)
     except CheckpointException as error:  # no Exception, so that few handlers see it
         reasons = [found for found, _ in error.failures.values() if isinstance(found, BaseException)]
         refused = next((found for found in reasons if isinstance(found, OSError)), None)

@@ -7,10 +7,10 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -26,6 +26,7 @@ from glassformer.training.tasks.task import Batch
 from glassformer.training.topology import Topology, own_part
 
 if TYPE_CHECKING:
+    from glassformer.training.loop import Judge
     from glassformer.training.recipe import Recipe
     from glassformer.training.tasks.task import Task
 
@@ -50,11 +51,22 @@ class Share(Batch):
         rows = {name: tensor.tensor_split(n) for name, tensor in self.inputs.items()}
         for number, targets in enumerate(self.targets.tensor_split(n)):
             inputs = {name: parts[number] for name, parts in rows.items()}
-            yield Batch(inputs, targets, self.n_targets, self.n_tokens)
+            yield replace(self, inputs=inputs, targets=targets)
 
-    def to(self, device: torch.device) -> Share:
+
+@dataclass(frozen=True)
+class Compared(Share):
+    """One process's rows of a step whose rows are judged against all of it; they are not taken in portions."""
+
+    whole: Batch | None = None  # all rows, of which `own` are this process's
+    own: range = range(0)
+
+    def portions(self, n: int) -> Iterator[Batch]:
+        yield self
+
+    def to(self, device: torch.device) -> Self:
         there = super().to(device)
-        return Share(there.inputs, there.targets, self.n_targets, self.n_tokens, self.most_portions)
+        return there if self.whole is None else replace(there, whole=self.whole.to(device))
 
 
 class Joined(Topology):
@@ -74,25 +86,17 @@ class Joined(Topology):
             backend = "cpu:gloo,cuda:nccl"
         if not dist.is_initialized():  # Ray has done it already
             dist.init_process_group(backend, timeout=timedelta(seconds=timeout()))
-        patient = dist.new_group(backend="gloo", timeout=PATIENCE)
-        assert isinstance(patient, dist.ProcessGroup)
-        self.patient = patient
+        # A thread may save while the loop goes on, so what they say to the other processes must not get mixed up.
+        self.patient, self.saving = (new_group(PATIENCE) for _ in range(2))
         yield self
         self.barrier()
         dist.destroy_process_group()
 
     def refuse(self, recipe: Recipe, task: Task) -> None:
         kind = self.settle(recipe, None)
-        if recipe.film is not None:
-            raise ConfigError("film: a film is made by one process alone; leave it out, or train without --nproc")
         if "-" in (*recipe.data.sources, *recipe.data.validation):
             raise ConfigError(
                 "-: standard input can be read by one process alone; name a file, or train without --nproc"
-            )
-        if not task.divides and kind != "tensor":
-            raise ConfigError(
-                f"task={recipe.task}: its rows are compared with each other, so they cannot be divided among processes; "
-                "set loop.parallel=tensor, or train on one process"
             )
         if kind == "tensor":
             refuse_plan(recipe.model, self.world)
@@ -113,18 +117,45 @@ class Joined(Topology):
     def stream(self) -> tuple[int, ...]:
         return (self.rank,) if self.divides_rows else ()
 
-    def share(self, batch: Batch) -> Batch:
+    @property
+    def meets_within_steps(self) -> bool:
+        return self.kind != "replicate"
+
+    def rows(self, n: int) -> range:
+        if not self.divides_rows:
+            return range(n)
+        least, more = divmod(n, self.world)
+        begin = self.rank * least + min(self.rank, more)
+        return range(begin, begin + least + (self.rank < more))
+
+    def share(self, batch: Batch, divides: bool = True) -> Batch:
         if not self.divides_rows:
             return batch
-        rows, each = len(batch.targets), self.world
-        least = rows // each
-        begin = self.rank * least + min(self.rank, rows % each)
-        end = begin + least + (self.rank < rows % each)
+        n, own = len(batch.targets), self.rows(len(batch.targets))
         n_targets: Any = batch.n_targets
-        if begin == end:  # it computes along, since the others wait for it, and a loss over infinity has no gradient
-            begin, end, n_targets = 0, 1, torch.inf
-        inputs = {name: tensor[begin:end] for name, tensor in batch.inputs.items()}
-        return Share(inputs, batch.targets[begin:end], n_targets, batch.n_tokens, max(1, least))
+        taken = own
+        if not own:  # it computes along, since the others wait for it, and a loss over infinity has no gradient
+            taken, n_targets = range(1), torch.inf
+        begin, end = taken.start, taken.stop
+        # Where a row is several texts, all first texts come first, then all second ones.
+        inputs = {name: x.unflatten(0, (-1, n))[:, begin:end].flatten(0, 1) for name, x in batch.inputs.items()}
+        values: dict[str, Any] = {**vars(batch), "inputs": inputs, "targets": batch.targets[begin:end]}
+        if not divides:
+            return Compared(**values, whole=batch, own=own)
+        return Share(**values | {"n_targets": n_targets}, most_portions=max(1, n // self.world))
+
+    def loss(self, work: Judge, answers: Any, batch: Batch, smoothing: float = 0.0) -> Tensor:
+        if not isinstance(batch, Compared) or batch.whole is None:
+            return super().loss(work, answers, batch, smoothing)
+        own, n = batch.own, len(batch.whole.targets)
+        mine = answers.unflatten(0, (-1, len(batch.targets)))  # texts of a row, rows, channels
+        every = mine.new_zeros(len(mine), n, *mine.shape[2:])
+        every[:, own.start : own.stop] = mine[:, : len(own)].detach()
+        dist.all_reduce(every)
+        # Each process judges all rows, and its gradient is that of its own answers; each tells its part of the value.
+        every = torch.cat((every[:, : own.start], mine[:, : len(own)], every[:, own.stop :]), 1)
+        loss = super().loss(work, every.flatten(0, 1), batch.whole, smoothing) + 0.0 * mine[:, len(own) :].sum()
+        return loss - loss.detach() * (1 - 1 / self.world)
 
     def total(self, value: Tensor) -> Tensor:
         if self.divides_rows:
@@ -194,22 +225,35 @@ class Joined(Topology):
         whole.load_state_dict(self.gathered(model), strict=False)
         return whole
 
-    def of_first(self, value: T) -> T:
+    def whole_tensor(self, tensor: Tensor) -> Tensor:
+        if self.kind == "replicate":
+            return tensor
+        from glassformer.training.distributed.sharding import whole_value
+
+        return whole_value(tensor)
+
+    def of_first(self, value: T, group: dist.ProcessGroup | None = None) -> T:
         found: list[Any] = [value]
-        dist.broadcast_object_list(found, src=0, group=self.patient)
+        dist.broadcast_object_list(found, src=0, group=group or self.patient)
         return found[0]
 
     def barrier(self) -> None:
         dist.barrier(group=self.patient)
 
-    def every(self, value: T) -> list[T]:
-        """What every process says, in their order."""
+    def every(self, value: T, group: dist.ProcessGroup | None = None) -> list[T]:
         found: list[Any] = [None] * self.world
-        dist.all_gather_object(found, value, group=self.patient)
+        dist.all_gather_object(found, value, group=group or self.patient)
         return found
 
     def checkpoints(self, folder: Path, keep: int) -> Checkpoints:
         return JoinedCheckpoints(folder, keep, self)
+
+
+def new_group(timeout: timedelta) -> dist.ProcessGroup:
+    """A further way for all processes to meet, which keeps apart from the others."""
+    group = dist.new_group(backend="gloo", timeout=timeout)
+    assert isinstance(group, dist.ProcessGroup)
+    return group
 
 
 def buckets(tensors: list[Tensor], most: int) -> Iterator[list[Tensor]]:

@@ -122,7 +122,7 @@ class Classify(Rows):
         rows = self.kept["validation"][:3].tolist()
         with torch.inference_mode():
             batch = self.collate("validation", rows).to(next(model.parameters()).device)
-            said = self.answers(rows, model.eval()(**batch.inputs))
+            said = self.answers(rows, batch.answers(model.eval()))
         lines = ((self.rows["validation"][row], said[row]) for row in rows)
         return "\n".join(
             f"{row.text} -> {self.named(picked)} (wanted: {', '.join(row.labels)})" for row, picked in lines

@@ -77,7 +77,7 @@ class Embed(Translate):
         rows = self.kept["validation"][:32].tolist()
         with torch.inference_mode():
             batch = self.collate("validation", rows).to(next(model.parameters()).device)
-            sources, targets = model.eval()(**batch.inputs).chunk(2)
+            sources, targets = batch.answers(model.eval()).chunk(2)
         found = (sources @ targets.T).argmax(1).tolist()[:3]
         pairs = [self.pairs["validation"][row] for row in rows]
         return "\n".join(f"{pairs[i].source} -> {pairs[j].target}" for i, j in enumerate(found))

@@ -52,6 +52,18 @@ class Rows(Task):
         """The most tokens that each side of a row may have."""
         return (config.max_len,)
 
+    def too_long(self, of: int, length: int, limit: int) -> str:
+        """Why a row is left out whose side number `of` is longer than it may be."""
+        return f"{length:,} tokens long, more than max_len={limit:,}"
+
+    def unfit(self, side: str, config: ModelConfig) -> Mapping[int, str]:
+        """The rows that cannot be used for another reason than their length, and why."""
+        return {}
+
+    def none_fits(self, side: str, n_rows: int, config: ModelConfig, skipped: Sequence[Skipped]) -> str:
+        """The sentence for a side of which nothing is left."""
+        return f"none of the {n_rows:,} {side} {self.unit}s fits into max_len={config.max_len:,}; choose a larger --max-len"
+
     def choose_batch(self, decisions: Decisions) -> None:
         asked = decisions.get("loop.batch_size")
         if asked is not None:
@@ -76,17 +88,18 @@ class Rows(Task):
         for side in ("train", "validation"):
             lengths = self.lengths(side)
             beyond = lengths - np.array(self.limits(recipe.model))
-            fits = (beyond <= 0).all(1)
+            fits: NDArray[np.bool_] = np.all(beyond <= 0, axis=1)
             for row in np.flatnonzero(~fits).tolist():
                 longer = int(beyond[row].argmax())
                 length, limit = int(lengths[row, longer]), int((lengths - beyond)[row, longer])
-                skipped.append(Skipped(self.where(side, row), f"{length:,} tokens long, more than max_len={limit:,}"))
+                skipped.append(Skipped(self.where(side, row), self.too_long(longer, length, limit)))
+            for row, reason in self.unfit(side, recipe.model).items():
+                if fits[row]:
+                    skipped.append(Skipped(self.where(side, row), reason))
+                fits[row] = False
             self.kept[side] = np.flatnonzero(fits)
             if not fits.any():
-                raise DataError(
-                    f"none of the {len(lengths):,} {side} {self.unit}s fits into max_len={recipe.model.max_len:,};"
-                    " choose a larger --max-len"
-                )
+                raise DataError(self.none_fits(side, len(lengths), recipe.model, skipped))
         self.skipped = skipped
         self.batches = LengthBatches(self.lengths("train")[self.kept["train"]], recipe.loop.batch_tokens, recipe.seed)
 
@@ -120,14 +133,18 @@ class Rows(Task):
         for number in range(batches.per_epoch):
             chosen = rows[batches.batch(number)].tolist()
             batch = self.collate("validation", chosen).to(device)
-            said = model(**batch.inputs)
+            said = batch.answers(model)
             total += self.loss(said, batch).item()
             n_targets += batch.n_targets
             answers |= self.answers(chosen, said)
         metrics = self.measure(model, answers)
         model.train(was_training)
-        errors = 1 - metrics[self.objective] if self.objective in metrics else None
+        errors = self.errors(metrics)
         return Score(total / max(1, n_targets), n_targets, self.bytes_of(rows.tolist()), metrics, errors)
+
+    def errors(self, metrics: Mapping[str, float]) -> float | None:
+        """What the best model has least of; None where that is the loss."""
+        return 1 - metrics[self.objective] if self.objective in metrics else None
 
     @property
     def held_back_tokens(self) -> int:

@@ -100,7 +100,7 @@ class Tag(Rows):
         rows = self.kept["validation"][:1].tolist()
         with torch.inference_mode():
             batch = self.collate("validation", rows).to(next(model.parameters()).device)
-            (said,) = self.answers(rows, model.eval()(**batch.inputs)).values()
+            (said,) = self.answers(rows, batch.answers(model.eval())).values()
         assert isinstance(said, list)
         carried = [s for s, t in zip(said, self.tags["validation"][rows[0]], strict=True) if t != IGNORED]
         words = self.rows["validation"][rows[0]].tokens

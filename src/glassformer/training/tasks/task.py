@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -32,18 +32,23 @@ class Batch:
     targets: Tensor
     n_targets: int  # by which the summed loss is divided
     n_tokens: int  # read and predicted, which the pace counts
+    options: Mapping[str, bool] = field(default_factory=dict)  # arguments of the model that are no tensors
+
+    def answers(self, model: Callable[..., Any]) -> Any:
+        """What a model says to it."""
+        return model(**self.inputs, **self.options)
 
     def portions(self, n: int) -> Iterator[Batch]:
         """The same rows in up to n parts, each still told the targets of the whole."""
         rows = [tensor.chunk(n) for tensor in self.inputs.values()]
         for number, targets in enumerate(self.targets.chunk(n)):
             inputs = {name: parts[number] for name, parts in zip(self.inputs, rows, strict=True)}
-            yield Batch(inputs, targets, self.n_targets, self.n_tokens)
+            yield replace(self, inputs=inputs, targets=targets)
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> Self:
         """The same on a device."""
         inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
-        return Batch(inputs, self.targets.to(device), self.n_targets, self.n_tokens)
+        return replace(self, inputs=inputs, targets=self.targets.to(device))
 
 
 @dataclass(frozen=True)

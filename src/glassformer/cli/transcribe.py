@@ -1,0 +1,347 @@
+"""``glassformer transcribe``: files of sound in, what was said in them out, as text or subtitles."""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Argument, Option
+
+from glassformer.cli.captions import ALL, FORMATS
+from glassformer.cli.flags import Device, LengthPenalty, NumBeams, Run, Threads, given, opened, tell
+
+if TYPE_CHECKING:
+    from glassformer.generate.transcription import Transcription
+    from glassformer.pipeline import Pipeline
+    from glassformer.pipeline.transcribe import Spoken
+
+STDIN = "-"
+SOUNDS = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64")
+LIVE, PLAIN = 0.2, 10.0  # seconds between words on how far it is
+
+
+def transcribe(
+    run: Run,
+    files: Annotated[
+        list[str] | None,
+        Argument(help="Files of sound (WAV; FLAC and others by soundfile), folders of them, or - for standard input."),
+    ] = None,
+    microphone: Annotated[bool, Option("--microphone", help="Listen to the microphone instead.")] = False,
+    seconds: Annotated[float | None, Option("--seconds", min=0.1, help="For how long. [default: until Ctrl-C]")] = None,
+    output_format: Annotated[
+        str, Option("--output-format", "-f", help="txt, json, srt, vtt, tsv, or all (with --output-dir).")
+    ] = "txt",
+    output_dir: Annotated[
+        Path | None, Option("--output-dir", "-o", help="Write a file for each there instead of printing.")
+    ] = None,
+    language: Annotated[
+        str | None, Option("--language", help="Whisper: spoken language, as en or English. [default: heard]")
+    ] = None,
+    task: Annotated[str | None, Option("--task", help="Whisper: transcribe, or translate into English.")] = None,
+    word_timestamps: Annotated[
+        bool, Option("--word-timestamps", help="The times of each word, in JSON and subtitles.")
+    ] = False,
+    no_timestamps: Annotated[
+        bool, Option("--no-timestamps", help="Whisper: ask for no times; segments are whole windows.")
+    ] = False,
+    initial_prompt: Annotated[
+        str | None, Option("--initial-prompt", help="Whisper: a text to go on from, with names to be spelt so.")
+    ] = None,
+    no_condition_on_previous_text: Annotated[
+        bool, Option("--no-condition-on-previous-text", help="Whisper: hear every window by itself.")
+    ] = False,
+    temperature: Annotated[
+        float | None, Option("--temperature", help="Whisper: of the first try. [default: 0]")
+    ] = None,
+    temperature_increment_on_fallback: Annotated[
+        float | None,
+        Option("--temperature-increment-on-fallback", help="Whisper: by how much it grows; 0: one try. [default: 0.2]"),
+    ] = None,
+    compression_ratio_threshold: Annotated[
+        float | None,
+        Option(
+            "--compression-ratio-threshold", help="Whisper: a text that shrinks more repeats itself. [default: 2.4]"
+        ),
+    ] = None,
+    logprob_threshold: Annotated[
+        float | None, Option("--logprob-threshold", help="Whisper: a text less likely is tried again. [default: -1]")
+    ] = None,
+    no_speech_threshold: Annotated[
+        float | None, Option("--no-speech-threshold", help="Whisper: more probably silence than that. [default: 0.6]")
+    ] = None,
+    hallucination_silence_threshold: Annotated[
+        float | None,
+        Option(
+            "--hallucination-silence-threshold",
+            help="Whisper: leave out odd texts beside so many seconds of silence; with --word-timestamps.",
+        ),
+    ] = None,
+    num_beams: NumBeams = None,
+    length_penalty: LengthPenalty = None,
+    best_of: Annotated[
+        int | None, Option("--best-of", help="Whisper: draws at temperatures above 0. [default: 5]")
+    ] = None,
+    max_new_tokens: Annotated[
+        int | None, Option("--max-new-tokens", "--max-tokens", help="Most tokens of a window.")
+    ] = None,
+    seed: Annotated[int | None, Option("--seed", help="Whisper: seed of what is drawn.")] = None,
+    method: Annotated[
+        str | None, Option("--method", help="Models trained here: attention, ctc or joint. [default: what they have]")
+    ] = None,
+    ctc_weight: Annotated[
+        float | None, Option("--ctc-weight", help="Models trained here: what CTC counts in joint decoding.")
+    ] = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+) -> None:
+    """Write down what is said in files of sound, with a Whisper or a model that was trained here.
+
+    Several files are printed as one line each, the name in front; with --output-dir there is a file for each. One that
+    cannot be read is told, the others are done, and the exit code is 1.
+    """
+    formats = formats_of(output_format, output_dir)
+    sources = sources_of(files, microphone)
+    if output_dir is None and len(sources) > 1 and formats[0] not in ("txt", "json"):
+        from glassformer.errors import ConfigError
+
+        raise ConfigError(
+            f"--output-format {formats[0]} of {len(sources)} files needs --output-dir, where each has its own"
+        )
+    pipe = opened(run, device, threads)
+    settings = settings_of(
+        pipe,
+        given(
+            language=language,
+            task=task,
+            words=word_timestamps or None,
+            timestamps=False if no_timestamps else None,
+            initial_prompt=initial_prompt,
+            condition_on_previous_text=False if no_condition_on_previous_text else None,
+            temperature=temperature,
+            temperature_increment_on_fallback=temperature_increment_on_fallback,
+            compression_ratio_threshold=compression_ratio_threshold,
+            logprob_threshold=logprob_threshold,
+            no_speech_threshold=no_speech_threshold,
+            hallucination_silence_threshold=hallucination_silence_threshold,
+            num_beams=num_beams,
+            length_penalty=length_penalty,
+            best_of=best_of,
+            max_new_tokens=max_new_tokens,
+            seed=seed,
+            method=method,
+            ctc_weight=ctc_weight,
+        ),
+    )
+    stems = stems_of(sources)
+    failed = 0
+    for name, stem, found in zip(sources, stems, heard(pipe, sources, settings, seconds), strict=True):
+        if found is None:
+            failed += 1
+            continue
+        tell(found.notes)
+        if output_dir is not None:
+            write(output_dir / stem, found, formats)
+        else:
+            print(shown(label_of(name), found, formats[0], alone=len(sources) == 1), end="", flush=True)
+    if failed:
+        from glassformer.errors import DataError
+
+        raise DataError(f"{failed} of {len(sources)} files could not be transcribed")
+
+
+def formats_of(asked: str, folder: Path | None) -> list[str]:
+    """The formats that are wanted. Raises ConfigError for one that there is not, and for all of them at once on a screen."""
+    from glassformer.errors import ConfigError, nearest
+
+    if asked == ALL:
+        if folder is None:
+            raise ConfigError("--output-format all needs --output-dir, where the files go")
+        return list(FORMATS)
+    if asked not in FORMATS:
+        raise ConfigError(
+            f"--output-format {asked!r} is not one of {', '.join((*FORMATS, ALL))}{nearest(asked, FORMATS)}"
+        )
+    return [asked]
+
+
+def sources_of(files: Sequence[str] | None, microphone: bool) -> list[str | None]:
+    """The files that were named, those of folders in order; None stands for the microphone. Raises ConfigError, DataError."""
+    from glassformer.cli.standard_input import is_piped
+    from glassformer.errors import ConfigError, DataError
+
+    if microphone:
+        if files:
+            raise ConfigError("--microphone takes the place of files; give one or the other")
+        return [None]
+    if not files:
+        if not is_piped():
+            raise ConfigError("name a file of sound, a folder, or - for standard input; or listen with --microphone")
+        files = [STDIN]
+    found: list[str | None] = []
+    for name in files:
+        path = Path(name)
+        if name == STDIN or not path.is_dir():
+            found.append(name)
+            continue
+        inside = sorted(str(one) for one in path.rglob("*") if one.suffix.lower() in SOUNDS and one.is_file())
+        if not inside:
+            raise DataError(f"{path}: holds no file of sound ({', '.join(SOUNDS[:4])}, ...)")
+        found += inside
+    return found
+
+
+def settings_of(pipe: Pipeline, asked: dict[str, Any]) -> dict[str, Any]:
+    """The settings that this kind of model has, refused before anything is read. Raises ConfigError."""
+    from glassformer.errors import ConfigError
+    from glassformer.generate.purpose import refuse_unfit
+    from glassformer.generate.whisper import WhisperSettings
+    from glassformer.generate.whisper import settings_of as checked
+    from glassformer.pipeline.listening import in_whispers_words, is_whisper
+
+    refuse_unfit(pipe.model, pipe.tokenizer, "transcribe")
+    if is_whisper(pipe):
+        if asked.get("temperature_increment_on_fallback") == 0:
+            asked |= {"temperature_increment_on_fallback": None}
+        flags = {name.replace("_", "-") for name in ("method", "ctc_weight") if name in asked}
+        if flags:
+            raise ConfigError(f"--{flags.pop()}: a Whisper has no CTC; the flag is for models trained here")
+        checked(in_whispers_words(asked))
+        return asked
+    only = set(WhisperSettings.model_fields) - {"num_beams", "length_penalty", "max_new_tokens"}
+    wrong = sorted(only & asked.keys())
+    if wrong:
+        flag = {"timestamps": "no-timestamps", "condition_on_previous_text": "no-condition-on-previous-text"}.get(
+            wrong[0], wrong[0].replace("_", "-")
+        )
+        raise ConfigError(f"--{flag} is for Whisper models, and this one was trained here")
+    pipe.hearing(asked)
+    return asked
+
+
+def heard(
+    pipe: Pipeline, sources: Sequence[str | None], settings: dict[str, Any], seconds: float | None
+) -> Iterator[Transcription | None]:
+    """What is said in each source; None where one of several cannot be read, which is told. Raises DataError of a single one."""
+    from glassformer.errors import DataError
+    from glassformer.pipeline.listening import listen
+
+    for name in sources:
+        progress = Progress(label_of(name), length_of(name))
+        found = None
+        try:
+            source, rate = source_of(pipe, name, seconds)
+            found = listen(pipe, source, settings | rate, progress)
+        except DataError as error:
+            progress.end()
+            if len(sources) == 1:
+                raise
+            print(f"glassformer: {error}", file=sys.stderr)
+        finally:
+            progress.end()
+        yield found
+
+
+def label_of(name: str | None) -> str:
+    """What a source is called on the screen."""
+    return "microphone" if name is None else "standard input" if name == STDIN else name
+
+
+def stems_of(sources: Sequence[str | None]) -> list[str]:
+    """What the files for each source are called: as the sound, with its folders before where two sounds have one name."""
+    stems = [Path(label_of(name).replace(" ", "-") if name in (None, STDIN) else name or "").stem for name in sources]
+    return [
+        stem
+        if stems.count(stem) == 1
+        else "-".join(part for part in Path(name or stem).with_suffix("").parts if part != "/")
+        for stem, name in zip(stems, sources, strict=True)
+    ]
+
+
+def source_of(pipe: Pipeline, name: str | None, seconds: float | None) -> tuple[Spoken, dict[str, Any]]:
+    """What `listen` reads, and the rate of samples that come without one."""
+    from glassformer.errors import DataError
+
+    if name is None:
+        from glassformer.cli.microphone import record
+
+        rate = pipe.features.rate if pipe.features is not None else 16_000
+        return record(rate, seconds), {"rate": rate}
+    if name != STDIN:
+        return Path(name), {}
+    if sys.stdin is None:
+        raise DataError("standard input is closed; name a file or pipe one in")
+    return sys.stdin.buffer, {}
+
+
+def length_of(name: str | None) -> float | None:
+    """How many seconds a file lasts, where its header says so."""
+    from glassformer.data.sound import sound_info
+    from glassformer.errors import GlassformerError
+
+    if name in (None, STDIN):
+        return None
+    try:
+        return sound_info(name or "").seconds
+    except GlassformerError:
+        return None
+
+
+class Progress:
+    """How far the hearing of a file is, on the error stream: one line that changes on a terminal, plain lines in a pipe."""
+
+    def __init__(self, label: str, length: float | None) -> None:
+        self.stream = sys.stderr or io.StringIO()
+        self.label, self.length = label, length
+        self.began = self.told = time.monotonic()
+        self.width = 0
+
+    def __call__(self, segments: Sequence[Any], until: float) -> None:
+        """So many seconds have been heard."""
+        now, live = time.monotonic(), self.stream.isatty()
+        if now - self.told < (LIVE if live else PLAIN):
+            return
+        self.told = now
+        of = "" if self.length is None else f" of {minutes(self.length)}"
+        line = f"{self.label}: {minutes(until)}{of}, {until / max(now - self.began, 1e-9):.1f} times real time"
+        if live:
+            print(f"\r{line:<{self.width}}", end="", file=self.stream, flush=True)
+            self.width = len(line)
+        else:
+            print(line, file=self.stream, flush=True)
+
+    def end(self) -> None:
+        """Wipe the line that changes."""
+        if self.width:
+            print(f"\r{'':<{self.width}}\r", end="", file=self.stream, flush=True)
+            self.width = 0
+
+
+def minutes(seconds: float) -> str:
+    """``12:05``."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
+
+
+def shown(name: str, found: Transcription, kind: str, *, alone: bool) -> str:
+    """What is printed: the whole format of one file; of several a line each, its name in front."""
+    if alone:
+        return FORMATS[kind](found)
+    if kind == "json":
+        import json
+
+        return json.dumps({"file": name, **found.to_dict()}, ensure_ascii=False) + "\n"
+    return f"{name}\t{' '.join(found.text.split())}\n"
+
+
+def write(place: Path, found: Transcription, formats: Sequence[str]) -> None:
+    """A file for each format: `place` and its ending. Raises DiskError."""
+    from glassformer.files import whole_file
+
+    for kind in formats:
+        path = place.with_name(f"{place.name}.{kind}")
+        with whole_file(path.absolute()) as draft:
+            draft.write_text(FORMATS[kind](found), encoding="utf-8")
+        print(path)

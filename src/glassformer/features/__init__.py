@@ -1,0 +1,22 @@
+"""How a wave becomes the vectors that a model reads: what preprocessor_config.json says, and the extraction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from glassformer.features.config import FeatureConfig
+from glassformer.features.folders import PREPROCESSOR, load, save
+
+if TYPE_CHECKING:
+    from glassformer.features.extraction import extract
+
+__all__ = ["PREPROCESSOR", "FeatureConfig", "extract", "load", "save"]
+
+
+def __getattr__(name: str) -> Any:
+    """What computes is imported when it is first asked for, so that reading a config needs no torch."""
+    if name != "extract":
+        raise AttributeError(f"module 'glassformer.features' has no attribute {name!r}")
+    from glassformer.features import extraction
+
+    return extraction.extract

@@ -1,0 +1,203 @@
+"""What a config promises of its vectors, what it refuses, and that a folder keeps it, for transformers too."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from glassformer.errors import CheckpointError, ConfigError, DataError
+from glassformer.features import PREPROCESSOR, FeatureConfig, extract, load, save
+from glassformer.ops import mel
+
+SMALL = settings(max_examples=30, deadline=None)
+EXAMPLES = {
+    "log-mel": FeatureConfig(),
+    "log-mel at 8 kHz": FeatureConfig(rate=8000, n_mels=40, normalise="utterance", deltas=1),
+    "whisper": FeatureConfig(kind="whisper"),
+    "whisper large": FeatureConfig(kind="whisper", n_mels=128, chunk_seconds=2),
+    "mfcc": FeatureConfig(kind="mfcc", deltas=2, normalise="running", preemphasis=0.97, window_shape="hamming"),
+    "vectors": FeatureConfig(kind="vectors", size=3, normalise="utterance", deltas=1),
+}
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> FeatureConfig:
+    kind = draw(st.sampled_from(["log-mel", "mfcc", "whisper"]))
+    values = {"kind": kind, "n_mels": draw(st.integers(3, 30))}
+    if kind == "whisper":
+        values |= {"chunk_seconds": draw(st.integers(1, 2)), "hop": draw(st.integers(50, 500))}
+    else:
+        values |= {
+            "rate": draw(st.sampled_from([4000, 8000, 16000, 22050])),
+            "hop": draw(st.integers(1, 700)),
+            "window_shape": draw(st.sampled_from(sorted(mel.WINDOWS))),
+            "scale": draw(st.sampled_from(["slaney", "htk"])),
+            "equal_area": draw(st.booleans()),
+            "centred": draw(st.booleans()),
+            "n_mfcc": draw(st.integers(1, 3)),
+            "deltas": draw(st.integers(0, 2)),
+            "normalise": draw(st.sampled_from(["none", "utterance", "running"])),
+        }
+    try:
+        return FeatureConfig.parse(values)
+    except ConfigError as error:
+        assume("is too many for n_fft" not in str(error))
+        raise
+
+
+@given(config=configs(), n=st.integers(1, 3000))
+@SMALL
+def test_a_config_knows_how_many_vectors_of_how_many_numbers_there_will_be(config, n):
+    made = extract(torch.rand(n) - 0.5, config)
+    assert made.shape == (config.frames(n), config.channels)
+    assert made.dtype == torch.float32
+    assert made.isfinite().all()
+
+
+@pytest.mark.parametrize("config", EXAMPLES.values(), ids=EXAMPLES)
+def test_several_waves_at_once_are_as_good_as_one_after_another(config):
+    shape = (2, 50, 3) if config.kind == "vectors" else (2, 6000)
+    waves = torch.rand(shape) - 0.5
+    assert_close(extract(waves, config)[1], extract(waves[1], config), atol=1e-4, rtol=1e-4)
+
+
+def test_lengths_that_are_not_given_follow_from_the_rate_and_can_be_read_off():
+    config = FeatureConfig(rate=8000)
+    assert (config.window, config.hop, config.n_fft, config.high_hz) == (200, 80, 256, 4000)
+    config = FeatureConfig(rate=44100, hop=512)
+    assert (config.window, config.hop, config.n_fft, config.high_hz) == (1102, 512, 2048, 22050)
+    assert FeatureConfig.parse(config.model_dump()) == config
+    assert FeatureConfig(kind="whisper").frames(1) == 3000
+    assert FeatureConfig(kind="whisper").frames(960_000) == 6000
+
+
+def test_log_mel_and_mfcc_are_the_arithmetic_of_ops():
+    wave = torch.rand(2000) - 0.5
+    bands = mel.log_mel(
+        mel.mel_power(mel.frames(wave, 512, 160), mel.window("hann", 400, 512), mel.mel_filters(80, 512, 16000))
+    )
+    assert_close(extract(wave, FeatureConfig()), bands)
+    cepstra = mel.cepstrum(bands, mel.cosines(80, 13), mel.lifter(13, 22))
+    found = extract(wave, FeatureConfig(kind="mfcc", deltas=1, normalise="utterance"))
+    assert_close(found, mel.normalise_utterance(mel.with_deltas(cepstra, 1)))
+
+
+def test_vectors_come_as_they_are():
+    given_vectors = torch.randn(7, 3)
+    assert torch.equal(extract(given_vectors, FeatureConfig(kind="vectors", size=3)), given_vectors)
+    with pytest.raises(DataError, match=r"expected vectors of 4 numbers, found an array of shape \(7, 3\)"):
+        extract(given_vectors, FeatureConfig(kind="vectors", size=4))
+
+
+def test_whisper_hears_at_least_a_chunk_and_no_end_is_cut_off():
+    extractor = pytest.importorskip("transformers").WhisperFeatureExtractor(chunk_length=1)
+    config = FeatureConfig(kind="whisper", chunk_seconds=1)
+    for n in (700, 16000, 40_100):
+        wave = torch.rand(n) - 0.5
+        theirs = extractor(
+            wave.numpy(), sampling_rate=16000, truncation=False, padding="longest" if n > 16000 else "max_length"
+        )
+        assert_close(extract(wave, config).T, torch.as_tensor(theirs.input_features[0]), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"kind": "mel"}, "kind: .*'mel'"),
+        ({"n_mel": 40}, "unknown key 'n_mel' .did you mean 'n_mels'"),
+        ({"rate": 0}, "rate: .*greater than or equal to 1000, found 0"),
+        ({"rate": "fast"}, "rate: .*found 'fast'"),
+        ({"window": 600, "n_fft": 512}, "window=600 is longer than n_fft=512"),
+        ({"high_hz": 9000}, "high_hz=9000 is above half of rate=16000"),
+        ({"low_hz": 8000}, "low_hz=8000 is not below high_hz=8000"),
+        ({"kind": "mfcc", "n_mfcc": 90}, "n_mfcc=90 is more than n_mels=80"),
+        ({"n_mels": 400}, "n_mels=400 is too many for n_fft=512 at rate=16000: band 0 lies .*, 31.25 Hz"),
+        ({"size": 3}, "size=3 is for kind=vectors; kind=log-mel makes 80 numbers"),
+        ({"kind": "vectors"}, "kind=vectors needs size"),
+        ({"chunk_seconds": 30}, "chunk_seconds=30 is for kind=whisper"),
+        ({"kind": "whisper", "normalise": "utterance"}, "normalise=utterance where kind=whisper always has none"),
+        ({"kind": "whisper", "rate": 8000}, "high_hz=8000 is above half of rate=8000"),
+        ({"kind": "whisper", "window": 200}, "window=200 where kind=whisper always has 400"),
+        ({"deltas": 3}, "deltas: .*less than or equal to 2, found 3"),
+        ({"preemphasis": 1.0}, "preemphasis: .*less than 1, found 1.0"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_together_is_refused_with_its_values(values, message):
+    with pytest.raises(ConfigError, match=rf"here: {message}") as error:
+        FeatureConfig.parse(values, "here")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("wave", [torch.zeros(0), torch.zeros(3, 0)])
+@pytest.mark.parametrize("kind", ["log-mel", "whisper", "mfcc"])
+def test_a_wave_without_samples_is_refused(kind, wave):
+    with pytest.raises(DataError, match="there is no sample in it"):
+        extract(wave, FeatureConfig(kind=kind))
+
+
+def test_whole_numbers_are_refused():
+    with pytest.raises(DataError, match=r"expected floating numbers in \[-1, 1\], found int16"):
+        extract(torch.zeros(5, dtype=torch.int16), FeatureConfig())
+
+
+@pytest.mark.parametrize("config", EXAMPLES.values(), ids=EXAMPLES)
+def test_a_folder_gives_back_the_config(tmp_path, config):
+    save(config, tmp_path)
+    assert load(tmp_path) == config
+    assert load(str(tmp_path)) == config
+
+
+@pytest.mark.parametrize("n_mels", [80, 128])
+def test_transformers_opens_what_we_save_and_we_what_it_saves(tmp_path, n_mels):
+    extractor_class = pytest.importorskip("transformers").WhisperFeatureExtractor
+    config = FeatureConfig(kind="whisper", n_mels=n_mels, chunk_seconds=2)
+    save(config, tmp_path / "ours")
+    theirs = extractor_class.from_pretrained(tmp_path / "ours")
+    wave = torch.rand(20_000) - 0.5
+    heard = theirs(wave.numpy(), sampling_rate=16000, return_tensors="pt").input_features[0]
+    assert_close(extract(wave, config).T, heard, atol=1e-4, rtol=0)
+    theirs.save_pretrained(tmp_path / "theirs")
+    assert load(tmp_path / "theirs") == config
+    written = json.loads((tmp_path / "theirs" / PREPROCESSOR).read_text())
+    ours = json.loads((tmp_path / "ours" / PREPROCESSOR).read_text())
+    assert {key: ours[key] for key in written if key in ours} == {key: written[key] for key in written if key in ours}
+    assert set(written) - set(ours) <= {"mel_filters", "processor_class"}
+
+
+def test_the_part_of_processor_config_that_newer_transformers_write_is_read(tmp_path):
+    values = {"feature_extractor_type": "WhisperFeatureExtractor", "feature_size": 128, "chunk_length": 30}
+    (tmp_path / "processor_config.json").write_text(json.dumps({"feature_extractor": values}))
+    assert load(tmp_path) == FeatureConfig(kind="whisper", n_mels=128)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, f"has no {PREPROCESSOR}"),
+        ("{", f"{PREPROCESSOR}:1: is not valid JSON"),
+        ("[1]", "expected keys and values, found list"),
+        ("[" * 90_000, "is not valid JSON in UTF-8"),
+        ('{"feature_extractor_type": "Wav2Vec2FeatureExtractor"}', "is 'Wav2Vec2FeatureExtractor', expected"),
+        ('{"feature_extractor_type": "WhisperFeatureExtractor", "dither": 0.1}', "dither is 0.1, and only 0.0"),
+        ('{"feature_extractor_type": "WhisperFeatureExtractor", "do_normalize": true}', "do_normalize is True"),
+        ('{"feature_extractor_type": "WhisperFeatureExtractor", "hop_length": 0}', "hop: .*found 0"),
+        ('{"feature_extractor_type": "WhisperFeatureExtractor", "n_fft": NaN}', "n_fft: "),
+        ('{"feature_extractor_type": "WhisperFeatureExtractor", "n_fft": "x"}', "n_fft: .*found 'x'"),
+        ('{"feature_extractor_type": "WhisperFeatureExtractor", "chunk_length": 1e99}', "chunk_seconds: "),
+        ('{"feature_extractor_type": "GlassformerFeatureExtractor", "hops": 3}', "unknown key 'hops'"),
+        ('{"feature_extractor_type": "GlassformerFeatureExtractor", "rate": 1e400}', "rate: "),
+        ('{"feature_extractor_type": "GlassformerFeatureExtractor", "window": [3]}', "window: "),
+    ],
+)
+def test_a_damaged_file_is_refused_with_its_name(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / PREPROCESSOR).write_text(content)
+    with pytest.raises(CheckpointError, match=message) as error:
+        load(tmp_path)
+    assert str(tmp_path) in str(error.value)
+    assert "\n" not in str(error.value)
