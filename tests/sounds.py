@@ -18,6 +18,7 @@ SMALL: dict[str, Any] = {"rate": RATE, "n_mels": 6, "n_fft": 64, "window": 50, "
 FEATURES: dict[str, dict[str, Any]] = {
     "log-mel": SMALL,
     "normalised": {**SMALL, "normalise": "utterance", "window_shape": "hamming", "scale": "htk"},
+    "level": {**SMALL, "normalise": "level"},
     "so far": {**SMALL, "normalise": "running", "preemphasis": 0.97, "centred": False},
     "cepstra": {**SMALL, "kind": "mfcc", "n_mfcc": 4, "normalise": "utterance"},
     "cepstra with slopes": {**SMALL, "kind": "mfcc", "n_mfcc": 4, "deltas": 1, "normalise": "running"},

@@ -13,7 +13,7 @@ import pytest
 
 from glassformer.checkpoints import save_model
 from glassformer.cli.captions import FORMATS, as_srt, as_text, as_tsv, as_vtt, clock
-from glassformer.cli.transcribe import Progress, stems_of
+from glassformer.cli.sounds import Progress, stems_of
 from glassformer.features import FeatureConfig
 from glassformer.generate.transcription import Segment, Transcription, Word
 from glassformer.models import ModelConfig, build_model
@@ -247,7 +247,7 @@ def test_files_of_one_name_are_told_apart_by_their_folders() -> None:
 
 def test_progress_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("glassformer.cli.transcribe.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("glassformer.cli.sounds.time", SimpleNamespace(monotonic=lambda: now[0]))
     progress = Progress("a.wav", 125.0)
     for second in range(25):
         now[0] = float(second)

@@ -303,10 +303,11 @@ def tried(bits, steps=100, epochs=1.0, width=64):
 
 
 def test_the_size_with_the_least_expected_loss_is_chosen():
-    sizes = [tried(2.0, width=64), tried(1.8, width=128), tried(1.9, width=256)]
+    sizes = [tried(2.0, width=64), tried(1.8, width=128), tried(1.9, width=256), tried(1.85, width=384)]
     assert best(sizes).width == 128
-    assert not passed_the_best(sizes[:2])
+    assert not any(passed_the_best(sizes[:n]) for n in (1, 2, 3))
     assert passed_the_best(sizes)
+    assert passed_the_best([tried(2.0), tried(1.0, steps=budget_room.FEWEST_STEPS - 1)])
 
 
 def test_without_a_curve_it_is_the_largest_that_passes_often_enough():

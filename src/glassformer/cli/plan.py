@@ -168,18 +168,8 @@ def budget_lines(spent: Spending) -> Iterator[Line]:
         "<>>>>>",
     )
     yield ""
-    if spent.expectation is None:
-        yield (
-            "What quality to expect is not known: that is told for running text, decoders and Muon, where there is time for a "
-            "short trial."
-        )
-    else:
-        found = spent.expectation
-        yield f"To expect: {found}."
-        yield (
-            f"Why: {found.tokens_per_parameter:,.0f} tokens for each number in the blocks, {found.epochs:.1f} times through the "
-            "data, on a curve fitted to runs of five sizes and moved to this text by a short trial (docs/plan.md)."
-        )
+    said = spent.promise()
+    yield f"{said[0].upper()}{said[1:]}."
 
 
 def verdict(made: Plan) -> Iterator[Line]:

@@ -174,6 +174,8 @@ def decide(
     if decisions.choices:
         screen.note("decided for you (override by flag or --set KEY=VALUE):")
         screen.choices(decisions.choices)
+    if budget is not None and budget.spending is not None:
+        screen.note(budget.spending.promise())
     return Recipe.parse(decisions.wishes, "recipe")
 
 

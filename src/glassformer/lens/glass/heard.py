@@ -99,11 +99,12 @@ def allowed(samples: Tensor, features: FeatureConfig) -> Tensor:
     x, error = torch.cat(parts, -1), torch.cat(errors, -1)
     if features.normalise == "none":
         return error + ROUNDING * x.abs()
-    most = error.amax(-2, keepdim=True) + ROUNDING * x.abs().amax(-2, keepdim=True)
+    together = (-2, -1) if features.normalise == "level" else (-2,)
+    most = error.amax(together, keepdim=True) + ROUNDING * x.abs().amax(together, keepdim=True)
     steps = torch.arange(1, x.shape[-2] + 1, dtype=x.dtype)[:, None]
-    if features.normalise == "utterance":
-        centred = x - x.mean(-2, keepdim=True)
-        spread = (centred.square().mean(-2, keepdim=True) + mel.STEADY).sqrt()
+    if features.normalise != "running":
+        centred = x - x.mean(together, keepdim=True)
+        spread = (centred.square().mean(together, keepdim=True) + mel.STEADY).sqrt()
     else:
         mean = x.cumsum(-2) / steps
         centred = x - mean

@@ -58,14 +58,20 @@ def sound_nodes(features: FeatureConfig) -> Iterator[Node]:
         yield node(last, sound.joined(features.deltas, letter), terms, {letter.upper(): -1})
         letter = "e"
     if features.normalise != "none":
-        yield from normal_nodes(last, letter, running=features.normalise == "running")
+        yield from normal_nodes(last, letter, features)
 
 
-def normal_nodes(last: str, letter: str, *, running: bool) -> Iterator[Node]:
+def normal_nodes(last: str, letter: str, features: FeatureConfig) -> Iterator[Node]:
     """Each number less its mean, in units of its deviation."""
     node = partial(Node, tapped=False)
-    x, size = point(last), {} if running else {"S": -1.0}
-    yield node("sound.mean", sound.mean_of(letter, running=running), {"x": x}, size)
+    over = features.normalise
+    counted: dict[str, dict[str, float]] = {
+        "level": {"S": -1.0, "C": float(features.channels)},
+        "utterance": {"S": -1.0},
+        "running": {},
+    }
+    x, size = point(last), counted[over]
+    yield node("sound.mean", sound.mean_of(letter, over), {"x": x}, size)
     inputs = {"x": x, "mean": point("sound.mean")}
-    yield node("sound.std", sound.deviation_of(letter, running=running), inputs, size)
-    yield node("sound.normalised", sound.normalised(letter, running=running), {**inputs, "std": point("sound.std")})
+    yield node("sound.std", sound.deviation_of(letter, over), inputs, size)
+    yield node("sound.normalised", sound.normalised(letter, over), {**inputs, "std": point("sound.std")})

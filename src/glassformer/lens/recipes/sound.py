@@ -31,7 +31,7 @@ x, frames, window, windowed, re, im, power, filters, bands, log_, loudest = symb
     "x frames window windowed re im power filters mel log loudest"
 )
 cosines, lifter, numbers, slopes, bends, average, deviation = symbols("cosines lifter numbers slopes bends mean std")
-N, U, S, HOP, SHARE = (Constant(name) for name in ("Y", "U", "S", "hop", "share"))
+N, U, S, C, HOP, SHARE = (Constant(name) for name in ("Y", "U", "S", "C", "hop", "share"))
 PI = Constant("π")
 
 
@@ -243,18 +243,28 @@ def joined(order: int, letter: str) -> Recipe:
 
 
 @cache
-def mean_of(letter: str, *, running: bool) -> Recipe:
-    """The mean of each channel, over all vectors or those so far."""
+def mean_of(letter: str, over: str) -> Recipe:
+    """The mean of all numbers together (over: "level"), of each channel ("utterance"), or of it so far ("running")."""
     of = Index(letter)
-    if not running:
-        return Recipe(
-            "sound.mean",
-            letter,
-            {"x": f"s {letter}"},
-            total(s, x[s, of]) / S,
-            lambda x, **c: x.mean(-2),
-            "the mean of each number over all vectors",
-        )
+    match over:
+        case "level":
+            return Recipe(
+                "sound.level.mean",
+                "",
+                {"x": f"s {letter}"},
+                total(s, total(of, x[s, of])) / (S * C),
+                lambda x, **c: x.mean((-2, -1)),
+                "the mean of all numbers of all vectors",
+            )
+        case "utterance":
+            return Recipe(
+                "sound.mean",
+                letter,
+                {"x": f"s {letter}"},
+                total(s, x[s, of]) / S,
+                lambda x, **c: x.mean(-2),
+                "the mean of each number over all vectors",
+            )
     return Recipe(
         "sound.running.mean",
         f"s {letter}",
@@ -276,19 +286,29 @@ def counts(x: Tensor) -> Tensor:
 
 
 @cache
-def deviation_of(letter: str, *, running: bool) -> Recipe:
-    """How far each channel strays from its mean."""
+def deviation_of(letter: str, over: str) -> Recipe:
+    """How far numbers stray from that mean."""
     of = Index(letter)
     steady = Number(arithmetic.STEADY)
-    if not running:
-        return Recipe(
-            "sound.std",
-            letter,
-            {"x": f"s {letter}", "mean": letter},
-            Function("√", total(s, (x[s, of] - average[of]) ** 2) / S + steady),
-            lambda x, mean, **c: ((x - mean[:, None]).square().mean(-2) + arithmetic.STEADY).sqrt(),
-            "how far each number strays from its mean, all vectors taken together",
-        )
+    match over:
+        case "level":
+            return Recipe(
+                "sound.level.std",
+                "",
+                {"x": f"s {letter}", "mean": ""},
+                Function("√", total(s, total(of, (x[s, of] - average[()]) ** 2)) / (S * C) + steady),
+                lambda x, mean, **c: ((x - mean[:, None, None]).square().mean((-2, -1)) + arithmetic.STEADY).sqrt(),
+                "how far the numbers stray from their mean, all of them taken together",
+            )
+        case "utterance":
+            return Recipe(
+                "sound.std",
+                letter,
+                {"x": f"s {letter}", "mean": letter},
+                Function("√", total(s, (x[s, of] - average[of]) ** 2) / S + steady),
+                lambda x, mean, **c: ((x - mean[:, None]).square().mean(-2) + arithmetic.STEADY).sqrt(),
+                "how far each number strays from its mean, all vectors taken together",
+            )
     return Recipe(
         "sound.running.std",
         f"s {letter}",
@@ -300,17 +320,20 @@ def deviation_of(letter: str, *, running: bool) -> Recipe:
 
 
 @cache
-def normalised(letter: str, *, running: bool) -> Recipe:
-    """Every channel on one scale."""
+def normalised(letter: str, over: str) -> Recipe:
+    """Numbers on one scale."""
     of = Index(letter)
-    place = (s, of) if running else (of,)
-    axes = f"s {letter}" if running else letter
+    axes, place, shape = {
+        "level": ("", (), (..., None, None)),
+        "utterance": (letter, (of,), (slice(None), None)),
+        "running": (f"s {letter}", (s, of), (...,)),
+    }[over]
     return Recipe(
         "sound.normalised",
         f"s {letter}",
         {"x": f"s {letter}", "mean": axes, "std": axes},
         (x[s, of] - average[place]) / deviation[place],
-        lambda x, mean, std: (x - mean) / std if running else (x - mean[:, None]) / std[:, None],
+        lambda x, mean, std: (x - mean[shape]) / std[shape],
         "every number less its mean, in units of its deviation, so that a louder voice or another microphone looks alike",
         "Viikki and Laurila 1998",
     )

@@ -14,7 +14,7 @@ import torch
 
 from glassformer.checkpoints.weights import unfilled
 from glassformer.errors import ConfigError
-from glassformer.models import build_model
+from glassformer.models import Model, build_model
 from glassformer.training.decide import Decisions
 from glassformer.training.loop import sum_gradients
 from glassformer.training.optimisers import Optimisers
@@ -73,6 +73,19 @@ class Spending:
     tried: tuple[Tried, ...]
     chosen: str
     expectation: Expectation | None
+
+    def promise(self) -> str:
+        """What to expect of the run and why, in a sentence or two."""
+        found = self.expectation
+        if found is None:
+            return (
+                "what quality to expect is not known: that is told for running text, decoders and Muon, where there is time for "
+                "a short trial"
+            )
+        return (
+            f"to expect: {found}; for it sees {found.tokens_per_parameter:,.2g} tokens for each number in its blocks, "
+            f"{found.epochs:.1f} times through the data, on a curve that a short trial has moved to this text (docs/plan.md)"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
@@ -163,7 +176,7 @@ def spend(
         expectation=promised,
     )
     budget.chosen = chosen
-    return chosen.seconds / 60
+    return float(f"{chosen.seconds / 60:.3g}")
 
 
 @dataclass(frozen=True)
@@ -244,15 +257,14 @@ def outcome(look: Look, budget: Budget, known: bool, reached: Reached | None) ->
 
 
 def passed_the_best(tried: list[Tried]) -> bool:
-    """Whether larger sizes cannot be better: the last one is worse than the one before, or has no time."""
-    if len(tried) < 2:
-        return False
-    last, before = tried[-1], tried[-2]
+    """Whether larger sizes cannot be better: the last has no time, or two in a row are worse than one before, since the pace
+    of a single size may have been measured at a bad moment."""
+    last = tried[-1]
     if last.steps < FEWEST_STEPS:
-        return True
-    if last.loss is None or before.loss is None:
+        return len(tried) > 1
+    if last.loss is None:
         return last.epochs < PASSES
-    return last.loss > before.loss
+    return len(tried) > 2 and min(tried, key=lambda one: one.loss or 0.0) not in tried[-2:]
 
 
 def best(tried: list[Tried]) -> Tried:
@@ -277,14 +289,22 @@ def short_trial(look: Look, task: Task, device: torch.device, seconds: float) ->
     steps = min(MOST_TRIAL, int(seconds / look.timing.usual))
     if steps < FEWEST_TRIAL:
         return None
-    losses = short_run(look.recipe, task, device, steps)
+    losses = short_run(look.recipe, task, device, steps).losses
     last = losses[-max(5, steps // 10) :]  # of text that was not seen before, so as good as text held back
     tokens = steps * sum(look.timing.tokens) / len(look.timing.tokens)
     return Reached(look.numbers, worth(tokens, look.unique), sum(last) / len(last))
 
 
-def short_run(recipe: Recipe, task: Task, device: torch.device, steps: int) -> list[float]:
-    """The losses of a run of so many steps, with the whole schedule, on a model that is thrown away."""
+@dataclass(frozen=True)
+class ShortRun:
+    """A model, and the loss of each step on the way to it."""
+
+    model: Model
+    losses: list[float]
+
+
+def short_run(recipe: Recipe, task: Task, device: torch.device, steps: int) -> ShortRun:
+    """A run of so many steps with the whole schedule, and nothing around it."""
     model = build_model(recipe.model, recipe.seed).to(device)
     optimisers = Optimisers(model, recipe.optimiser)
     schedule = recipe.optimiser.model_copy(update={"warmup_steps": max(1, steps // 50)})
@@ -295,4 +315,4 @@ def short_run(recipe: Recipe, task: Task, device: torch.device, steps: int) -> l
             optimisers.set_rate(rate(step, steps, schedule))
             losses.append(sum_gradients(model, model, task, task.batch(step), recipe, recipe.loop.grad_accum).item())
             optimisers.step()
-    return losses
+    return ShortRun(model, losses)

@@ -162,7 +162,7 @@ def standing_of(recipe: Recipe) -> Standing:
     model = unfilled(recipe.model)
     with Unfilled():
         optimisers = Optimisers(model, recipe.optimiser)
-    average = dict(model.named_parameters()) if recipe.optimiser.ema is not None else None
+    average: dict[str, Tensor] | None = {**dict(model.named_parameters())} if recipe.optimiser.ema is not None else None
     snapshot = Checkpoints(Path(), 1).snapshot(model, optimisers, average, State(), "")
     parameters = list(model.parameters())
     return Standing(
