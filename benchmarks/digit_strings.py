@@ -20,6 +20,7 @@ import time
 import wave
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,7 +66,7 @@ def speakers(folder: Path) -> list[str]:
 def write(folder: Path, rows: Sequence[tuple[np.ndarray, str]], name: str) -> Path:
     """Files of sound and their manifest."""
     with (folder / f"{name}.csv").open("w", newline="") as file:
-        table = csv.writer(file)
+        table = csv.writer(file, lineterminator="\n")
         table.writerow(("path", "text"))
         for number, (samples, text) in enumerate(rows):
             path = folder / f"{name}-{number:05d}.wav"
@@ -80,7 +81,7 @@ def write(folder: Path, rows: Sequence[tuple[np.ndarray, str]], name: str) -> Pa
 
 def trained(data: tuple[Path, Path], out: Path, weight: float, steps: int, seed: int, loud: bool) -> dict[str, object]:
     """Train with a weight of CTC; the errors of each way of decoding the unseen speakers' strings."""
-    wishes: dict[str, object] = {"task": "transcribe", "seed": seed}
+    wishes: dict[str, Any] = {"task": "transcribe", "seed": seed}
     for key, value in {
         "data.sources": [str(data[0])],
         "data.validation": [str(data[1])],
@@ -90,8 +91,10 @@ def trained(data: tuple[Path, Path], out: Path, weight: float, steps: int, seed:
         "optimiser.warmup_steps": steps // 10,
         "loop.batch_tokens": 4096,
         "loop.steps": steps,
+        "loop.eval_every": steps // 4,
     }.items():
         set_dotted(wishes, key, value)
+    wishes["loop"]["hang_seconds"] = None  # attention that has learnt nothing writes for long
     began, cpu = time.perf_counter(), time.process_time()
     screen = screen_for(sys.stderr) if loud else Silence()
     task = train_run(wishes, out, minutes=1, screen=screen).task

@@ -4,7 +4,7 @@
     python benchmarks/size_and_text.py --fit runs.jsonl
 
 Each run has a schedule of its own, Muon, and steps of about 2,048 tokens; the loss is that of text held back. The curve is
-loss = floor + a · N^-0.34 + b · D^-0.28 (N millions of numbers in blocks, D millions of tokens), with a floor for each text and
+loss = floor + a · N^-0.34 + b · D^-beta (N millions of numbers in blocks, D millions of tokens), with a floor for each text and
 vocabulary.
 """
 
@@ -22,7 +22,7 @@ import torch
 from glassformer.training import Silence
 from glassformer.training.machine import keep_freed_memory
 from glassformer.training.plan.budget import short_run
-from glassformer.training.plan.expectation import CURVE, worth
+from glassformer.training.plan.expectation import PIECES, worth
 from glassformer.training.run import prepare
 
 
@@ -76,10 +76,10 @@ def run(texts: list[str], tokenizer: str | None, size: str, steps: int) -> dict[
 def fit(rows: list[dict[str, Any]]) -> None:
     """Least squares for a, b and the floors, and how far each run lies from the curve."""
     floors = sorted({row["vocab_size"] for row in rows})
-    for beta in (CURVE.beta, 0.2, 0.37):
+    for beta in (0.28, 0.2, 0.37, 0.5, 0.6):
         columns = [
             [
-                (row["numbers"] / 1e6) ** -CURVE.alpha,
+                (row["numbers"] / 1e6) ** -PIECES.curve.alpha,
                 (worth(row["tokens"], row["unique"]) / 1e6) ** -beta,
                 *(float(row["vocab_size"] == floor) for floor in floors),
             ]
@@ -91,7 +91,7 @@ def fit(rows: list[dict[str, Any]]) -> None:
         print(
             f"beta {beta}: a {found[0]:.3f}, b {found[1]:.3f}; off by {off.std():.3f} rms, {abs(off).max():.3f} at most"
         )
-        if beta == CURVE.beta:
+        if beta == PIECES.curve.beta:
             for row, distance in zip(rows, off, strict=True):
                 print(
                     f"  {row['size']:>6} {row['tokens']:>9,} of {row['vocab_size']:>6,}: {row['loss']:.3f} ({distance:+.3f})"

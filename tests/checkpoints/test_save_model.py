@@ -32,6 +32,7 @@ FAMILY_OF_PRESET = {
     "small-seq2seq": "glassformer",
     "bert-tiny": "glassformer",
     "hand-sized": "glassformer",
+    "small-speech": "qwen3",  # what it adds to that, an encoder of vectors, comes with the task
 }
 ARCHITECTURES = {
     "decoder": "ForCausalLM",

@@ -117,12 +117,13 @@ def test_nothing_to_plan_is_said(command):
 
 def test_a_budget_shows_what_was_tried_and_what_to_expect(command, text, tmp_path, monkeypatch):
     monkeypatch.setattr("glassformer.training.plan.budget.LADDER", ((1, 16), (1, 32)))
-    flags = ("--budget", "60s", "--threads", 1, "-o", tmp_path / "run")
+    monkeypatch.setattr("glassformer.training.plan.budget.MOST_TRIAL", 20)
+    flags = ("--budget", "1h", "--threads", 1, "-o", tmp_path / "run")
     done = command("plan", text, *flags)
     assert done.code == 0, done.err
     assert "1 x 16" in done.out
     assert "To expect: " in done.out
-    assert "the least loss expected in 60 s" in done.err
+    assert "the least loss expected in 3600 s" in done.err
     told = json.loads(command("plan", text, *flags, "--json").out)
     assert told["budget"]["chosen"] in ("1 x 16", "1 x 32")
     assert told["expectation"]["off"] > 0
@@ -130,15 +131,18 @@ def test_a_budget_shows_what_was_tried_and_what_to_expect(command, text, tmp_pat
 
 def test_only_running_text_has_an_expectation(command, runs, tmp_path, monkeypatch):
     monkeypatch.setattr("glassformer.training.plan.budget.OF_ROWS", ((1, 16), (1, 32)))
-    done = command("plan", runs.file("classify", held=False), "--budget", "60s", "--threads", 1, "-o", tmp_path / "run")
+    done = command("plan", runs.file("classify", held=False), "--budget", "1h", "--threads", 1, "-o", tmp_path / "run")
     assert done.code == 0, done.err
     assert "What quality to expect is not known" in done.out.replace("\n", " ")
 
 
 def test_training_takes_a_budget(command, text, tmp_path, monkeypatch):
     monkeypatch.setattr("glassformer.training.plan.budget.LADDER", ((1, 16),))
+    monkeypatch.setattr("glassformer.training.plan.budget.MOST_TRIAL", 20)
     monkeypatch.setattr("glassformer.training.tasks.text.Text.most_epochs", 1)
-    done = command("train", text, "--budget", "60s", "--threads", 1, "-o", tmp_path / "run")
+    done = command(
+        "train", text, "--budget", "1h", "--max-len", 16, "--batch-size", 4, "--threads", 1, "-o", tmp_path / "run"
+    )
     assert done.code == 0, done.err
     assert (tmp_path / "run" / "final").is_dir()
     assert Recipe.read(tmp_path / "run" / "recipe.yaml").model.d_model == 16

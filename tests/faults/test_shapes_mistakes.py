@@ -127,7 +127,8 @@ def test_a_decoder_given_to_translate_is_one_sentence(command, runs):
     [
         (
             ("--task", "clasify"),
-            "recipe: task: input should be 'text', 'translate', 'classify', 'tag', 'fill' or 'embed'",
+            "recipe: task: input should be 'text', 'translate', 'classify', 'tag', 'fill', 'embed', 'transcribe' or "
+            "'classify_vectors'",
         ),
         (
             ("--task", "text", "--preset", "bert-tiny"),

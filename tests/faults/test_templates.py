@@ -126,7 +126,8 @@ def test_a_hostile_template_is_refused_in_one_sentence_soon_and_in_bounded_memor
 
 def test_no_child_of_a_hostile_template_ever_grew_beyond_its_limit():
     largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # kB, of all children that ever ended
-    assert largest < 500_000 or largest == LARGEST_BEFORE[0]
+    ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # a child begins as a copy of this process
+    assert largest < 500_000 or largest <= max(LARGEST_BEFORE[0], ours)
 
 
 LARGEST_BEFORE: list[int] = []

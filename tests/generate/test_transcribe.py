@@ -19,6 +19,7 @@ from glassformer.generate.ctc import collapse
 from glassformer.generate.joint import JointScorer
 from glassformer.generate.timestamps import looked_at, running_median, spellings, warp
 from glassformer.generate.transcribe import METHODS
+from glassformer.generate.vectors import n_frames_of
 from glassformer.models import Encoder, EncoderDecoder, ModelConfig, build_model
 from glassformer.tokenizers import Tokenizer, train_tokenizer
 from glassformer.tokenizers.roles import START
@@ -164,6 +165,11 @@ def test_many_sources_come_out_as_each_alone(method, num_beams):
         assert [(word.text, word.start, word.end) for word in one.words] == [
             (word.text, word.start, word.end) for word in other.words
         ]
+
+
+@pytest.mark.parametrize("length", range(1, 10))
+def test_frames_are_counted_as_the_convolutions_leave_them(length):
+    assert n_frames_of(both(), length) == both().read(sources(length)[0][None]).states.shape[1]
 
 
 def test_an_encoder_alone_is_read_by_ctc():

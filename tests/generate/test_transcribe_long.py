@@ -87,6 +87,15 @@ def test_the_seam_lies_behind_a_word_that_both_heard():
     assert joined(before, after, 1.5, 3.5) == ["one two three", "four five"]
 
 
+def test_a_word_that_a_window_cut_is_not_taken_for_its_neighbour():
+    before = segment(word("x", 2.0, 2.4), word("b", 2.6, 2.68), word("b", 2.72, 2.92))  # of "bc"
+    after = segment(word("b", 2.6, 2.68), word("bc", 2.72, 3.1), word("d", 3.2, 3.4))
+    assert joined(before, after, 2.5, 2.99) == ["x b", "bc d"]
+    before = segment(word("ab", 2.3, 2.6), word("b", 2.62, 2.7))
+    after = segment(word("b", 2.5, 2.58), word("b", 2.62, 2.7), word("c", 3.0, 3.3))
+    assert joined(before, after, 2.5, 2.9) == ["ab b", "c"]
+
+
 def test_a_window_in_which_nothing_was_heard_takes_nothing_away():
     before = segment(word("one", 0, 1), word("two", 1.2, 2))
     assert joined(before, Segment(1.5, 3.5, "", ()), 1.5, 2.5) == ["one two"]
@@ -136,6 +145,13 @@ def test_samples_of_another_rate_and_of_torch_are_heard():
     twice = np.repeat(samples, 2)
     assert pipe.transcribe(twice, rate=2 * tones.RATE, num_beams=1).text == SHORT
     assert pipe.transcribe(torch.from_numpy(samples), num_beams=1).text == SHORT
+
+
+def test_no_word_lasts_longer_than_the_sound():
+    samples = tones.said(SHORT)[: round((tones.moment(SHORT, 3) + 0.04) * tones.RATE)]
+    found = tones.pipeline().transcribe(samples, num_beams=1, words=True)
+    assert found.text == "abba"
+    assert found.words[-1].end == found.segments[-1].end == pytest.approx(found.duration)
 
 
 def test_silence_says_nothing():

@@ -259,7 +259,7 @@ def run_alone(tmp_path, name, **environment):
         env={**inherited, "HOME": str(tmp_path), "HF_HOME": str(tmp_path / "hf"), **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
@@ -316,7 +316,7 @@ def test_trackio_itself_has_every_step_once_in_one_run(tmp_path):
         env={**os.environ, "HOME": str(tmp_path), "TRACKIO_DIR": str(tmp_path / "tracked")},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
     )
     assert done.returncode == 0, done.stderr
     names, rows = json.loads(done.stdout)

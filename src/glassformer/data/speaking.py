@@ -96,7 +96,7 @@ def speak(program: str, row: Spoken, folder: Path) -> None:
 def manifest(path: Path, rows: Sequence[Spoken]) -> Path:
     """A table of files, texts and voices."""
     with whole_file(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file)
+        table = csv.writer(file, lineterminator="\n")
         table.writerow(("path", "text", "speaker"))
         table.writerows((row.name, row.text, row.voice) for row in rows)
     return path

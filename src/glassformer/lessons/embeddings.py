@@ -245,7 +245,7 @@ def points() -> Tensor:
 def model_of_points(bias: bool = False) -> Decoder:
     """A decoder without layers whose embedding are the points, and whose de-embedding are the same, with the bias or not."""
     model = words_alone(len(POINTS), 2, bias=bias).requires_grad_(False)
-    model.decoder.embedding.token.weight.copy_(points())
+    model.decoder.embedding.weight.copy_(points())
     model.head.linear.weight.copy_(points())
     if bias:
         model.head.linear.bias.copy_(-points().square().sum(1) / 2)

@@ -311,7 +311,7 @@ def chain(chances: Mapping[str, Mapping[str, float]]) -> tuple[Decoder, list[str
     for i, word in enumerate(words):
         for other, chance in chances.get(word, {END: 1.0}).items():
             table[i, words.index(other)] = chance
-    model.decoder.embedding.token.weight.copy_(torch.eye(len(words)))
+    model.decoder.embedding.weight.copy_(torch.eye(len(words)))
     model.head.linear.weight.copy_(table.clamp(min=1e-30).log().T)
     return model, words
 

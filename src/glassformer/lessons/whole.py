@@ -82,7 +82,7 @@ def words_to_vectors(seed: int, seen: Watcher) -> Iterator[Part]:
     yield Heading("From words to vectors")
     yield (
         f"Each word has a number: {', '.join(f'{word} {i}' for word, i in zip(WORDS, ids, strict=True))}. {END} marks the end."
-        f" The number picks a row of the embedding, for hello {bare(embedding.token.weight[ids[0]])}, which is multiplied by the"
+        f" The number picks a row of the embedding, for hello {bare(embedding.weight[ids[0]])}, which is multiplied by the"
         f" root of d_model, {bare(exact([embedding.scale]))[1:-1]}. The code of the position is added:"
     )
     yield matrix(WORDS, channels, token, corner="words")

@@ -111,13 +111,13 @@ def parted(before: Segment, after: Segment, begin: float, end: float) -> tuple[S
     left = [i for i, word in enumerate(before.words) if middle_of(word) >= begin and word.end <= end - MARGIN]
     right = [i for i, word in enumerate(after.words) if middle_of(word) <= end and word.start >= begin + MARGIN]
     both = [
-        (abs(middle_of(before.words[i]) - middle), i, j)
+        (abs(middle_of(one) - middle), abs(middle_of(one) - middle_of(other)), i, j)
         for i in left
         for j in right
-        if same(before.words[i], after.words[j])
+        if same(one := before.words[i], other := after.words[j])
     ]
     if both:
-        _, i, j = min(both)
+        *_, i, j = min(both)
         return up_to(before, before.words[: i + 1], before.words[i].end), behind(
             after, after.words[j + 1 :], after.words[j].end
         )

@@ -89,7 +89,7 @@ class WandB(Logger):
 
     def __init__(self, told: Told) -> None:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # its own crash reports would be sent even when offline
-        import wandb
+        import wandb  # pyright: ignore[reportMissingImports]
 
         self.run = wandb.init(
             project=os.environ.get("WANDB_PROJECT") or PROJECT,
@@ -117,7 +117,7 @@ class Trackio(Logger):
     library, extra = "trackio", "trackio"
 
     def __init__(self, told: Told) -> None:
-        import trackio
+        import trackio  # pyright: ignore[reportMissingImports]
 
         self.sent = told.sent  # trackio would show a step twice
         self.run = trackio.init(
@@ -136,7 +136,7 @@ class Trackio(Logger):
         self.run.log({name: value for name, value in row.items() if name != "step"}, step=row["step"])
 
     def close(self) -> None:
-        import trackio
+        import trackio  # pyright: ignore[reportMissingImports]
 
         trackio.finish()  # which, unlike the run's own, is not done again when Python ends
 

@@ -34,7 +34,7 @@ class WordMap:
                 counts[before, after] += times
         self.model = model = words_alone(len(vocabulary), self.d_model, self.seed)
         with torch.no_grad():  # from near the middle words go where they are sent, not where they happened to be
-            model.decoder.embedding.token.weight.mul_(0.1)
+            model.decoder.embedding.weight.mul_(0.1)
         every_word = torch.arange(len(vocabulary))[:, None]
         optimiser = torch.optim.Adam(model.parameters(), lr=0.1)
         for _ in range(self.steps):
@@ -56,7 +56,7 @@ class WordMap:
     def vectors(self) -> Tensor:
         """The embedding of each word, N D."""
         assert self.model is not None, "fit comes first"
-        return self.model.decoder.embedding.token.weight
+        return self.model.decoder.embedding.weight
 
     def alike(self) -> Tensor:
         """The cosine of the angle between each two words, N N."""

@@ -18,7 +18,7 @@ from glassformer.models import Model, build_model
 from glassformer.training.decide import Decisions
 from glassformer.training.loop import sum_gradients
 from glassformer.training.optimisers import Optimisers
-from glassformer.training.plan.expectation import CURVE, Expectation, Reached, expected, worth
+from glassformer.training.plan.expectation import Expectation, Reached, expected, fitted_to, worth
 from glassformer.training.plan.timing import Timing, held_back, timed
 from glassformer.training.recipe import Recipe
 from glassformer.training.schedule import rate
@@ -239,7 +239,8 @@ def outcome(look: Look, budget: Budget, known: bool, reached: Reached | None) ->
     tokens = steps * sum(timing.tokens) / len(timing.tokens)
     loss = None
     if known:
-        curve = CURVE if reached is None else CURVE.through(reached)
+        curve = fitted_to(look.bytes_per_token).curve
+        curve = curve if reached is None else curve.through(reached)
         loss = curve(look.numbers, worth(tokens, look.unique)) if steps else math.inf
     config = look.recipe.model
     return Tried(

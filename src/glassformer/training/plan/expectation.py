@@ -53,7 +53,7 @@ def worth(tokens: float, unique: float) -> float:
 @dataclass(frozen=True)
 class Expectation:
     """The loss of a token that a run is expected to reach on text held back. `off`: how far the curve was from the runs that
-    it was fitted to at most, and half of what lies between steeper and flatter curves that fit them as well."""
+    it was fitted to at most, and half of what lies between it and other curves that fit them nearly as well."""
 
     loss: float
     off: float
@@ -74,10 +74,12 @@ def expected(
     reached: Reached, numbers: int, tokens: float, unique: float, bytes_per_token: float, sizes: Mapping[str, float]
 ) -> Expectation:
     """What a model reaches on so many tokens, of which `unique` differ, where a short run has `reached` something."""
-    losses = [curve.through(reached)(numbers, worth(tokens, unique)) for curve in (CURVE, FLATTER, STEEPER)]
+    fitted = fitted_to(bytes_per_token)
+    curves = (fitted.curve, *fitted.others)
+    losses = [curve.through(reached)(numbers, worth(tokens, unique)) for curve in curves]
     return Expectation(
         loss=losses[0],
-        off=RESIDUAL + (max(losses) - min(losses)) / 2,
+        off=fitted.residual + (max(losses) - min(losses)) / 2,
         bits_per_byte=losses[0] / math.log(2) / bytes_per_token,
         tokens_per_parameter=tokens / max(1, numbers),
         epochs=tokens / max(1.0, unique),
@@ -85,9 +87,30 @@ def expected(
     )
 
 
-# The exponents of Hoffmann et al. 2022 (approach 3); a and b by least squares on the runs listed in docs/plan.md. With other
-# exponents for the text the curve fits these runs as well.
-CURVE = Curve(a=0.196, b=1.041, alpha=0.34, beta=0.28)
-FLATTER = Curve(a=0.196, b=0.688, alpha=0.34, beta=0.37)
-STEEPER = Curve(a=0.195, b=1.64, alpha=0.34, beta=0.2)
-RESIDUAL = 0.11  # nats: the farthest that one of these runs lies from the curve
+@dataclass(frozen=True)
+class Fitted:
+    """A curve, others that fit nearly as well, and how far the farthest of the runs that it was fitted to lies from it."""
+
+    curve: Curve
+    others: tuple[Curve, ...]
+    residual: float
+
+
+# a and b by least squares on the runs listed in docs/plan.md, with the exponent for size of Hoffmann et al. 2022 (approach 3).
+# That for text is theirs too for pieces of words, of which the runs cannot tell it from others; of characters they can.
+PIECES = Fitted(
+    Curve(a=0.213, b=1.13, alpha=0.34, beta=0.28),
+    (Curve(a=0.212, b=1.784, alpha=0.34, beta=0.2), Curve(a=0.214, b=0.452, alpha=0.34, beta=0.5)),
+    residual=0.08,
+)
+CHARACTERS = Fitted(
+    Curve(a=0.152, b=0.346, alpha=0.34, beta=0.5),
+    (Curve(a=0.156, b=0.551, alpha=0.34, beta=0.37), Curve(a=0.148, b=0.253, alpha=0.34, beta=0.6)),
+    residual=0.03,
+)
+LONGEST_CHARACTER = 1.5  # bytes of a token on the average
+
+
+def fitted_to(bytes_per_token: float) -> Fitted:
+    """The curve for tokens of this kind."""
+    return CHARACTERS if bytes_per_token < LONGEST_CHARACTER else PIECES

@@ -215,8 +215,7 @@ def with_layers(recipe: Recipe, n: int) -> Recipe:
 def line_of(recipe: Recipe, task: Task, device: torch.device, batch: Batch) -> tuple[Step, Step]:
     """A step of one row of a batch and one of two; of all of them, twice, where they cannot be divided."""
     model = build_model(recipe.model, recipe.seed).to(device)
-    counts = sorted({min(n, len(batch.targets)) for n in (1, 2)}) if task.divides else [len(batch.targets)]
-    parts = [first_rows(batch, n) for n in counts]
+    parts = [first_rows(batch, min(n, len(batch.targets))) for n in (1, 2)] if task.divides else [batch]
     with torch.random.fork_rng(devices=[]):
         found = [measure(model, task, recipe, part) for part in parts]
         if recipe.loop.recompute:

@@ -29,6 +29,7 @@ from glassformer.training.tasks.utterances import Utterances, most_vectors
 
 SHOWN = 3  # utterances in a sample
 LONGEST = 448  # tokens of a transcript, by default
+SPARE_TOKENS = 8  # beyond the longest transcript, in validation: a model that has learnt nothing would never end
 LEAST_TOKENS = 64  # that a model can write, so that one of short texts writes somewhat longer ones too
 READY_SHARE = 0.99  # of the utterances must be long enough for what is said in them, after the convolutions
 
@@ -163,7 +164,8 @@ class Transcribe(Utterances):
         """Greedy transcripts of rows held back, CTC having a say where there is one."""
         with one_thread():
             vectors = [self.heard.vectors("validation", row) for row in rows]
-        beam = Beam(num_beams=1, max_new_tokens=self.recipe.model.max_len)
+        longest = max(len(self.targets["validation"][row]) for row in rows)
+        beam = Beam(num_beams=1, max_new_tokens=min(self.recipe.model.max_len, longest + SPARE_TOKENS))
         found = transcribe(model, self.tokenizer, vectors, beam=beam)
         return [transcription.text for transcription in found]
 
