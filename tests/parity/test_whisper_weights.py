@@ -140,11 +140,13 @@ def test_speech_of_minutes_goes_through_several_windows(loaded: Loaded, recordin
     draw = random.Random(5)
     pieces = [joined(recordings, draw, [draw.randrange(10) for _ in range(6)], "jackson") for _ in range(14)]
     wave = np.concatenate(pieces)
-    found = transcribe_sound(loaded.model, loaded.tokenizer, loaded.features, loaded.generation, [wave])
+    once = WhisperSettings(temperature_increment_on_fallback=None)
+    found = transcribe_sound(loaded.model, loaded.tokenizer, loaded.features, loaded.generation, [wave], once)
     times: list[Any] = [time for segment in found.segments for time in (segment.start, segment.end)]
     assert times == sorted(times)
-    assert len(wave) / RATE - times[-1] < 20
-    assert len(found.segments) > 4
+    assert found.duration == pytest.approx(len(wave) / RATE)
+    assert found.duration - times[-1] < 20
+    assert len(found.segments) > 2
 
 
 def test_log_mel_frames_are_those_of_transformers(loaded: Loaded, recordings: Path) -> None:
