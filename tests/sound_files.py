@@ -10,6 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
+
+from glassformer.data.sound.reading import read_sound
+from glassformer.errors import DataError
 
 GUID_END = bytes.fromhex("000000001000800000aa00389b71")
 FORMS = {  # name: (code, bits)
@@ -78,6 +82,14 @@ def flac(samples: np.ndarray, rate: int = 16000, **how: str) -> bytes:
     held = io.BytesIO()
     soundfile.write(held, samples, rate, **{"format": "FLAC", **how})
     return held.getvalue()
+
+
+def refused(source: object, *arguments: float, **how: float) -> str:
+    """The sentence with which a file is refused, which is one line."""
+    with pytest.raises(DataError) as error:
+        read_sound(source, *arguments, **how)  # type: ignore[arg-type]
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
 
 class Piped(io.RawIOBase):
@@ -182,3 +194,7 @@ def mutated(whole: bytes, draw: random.Random) -> tuple[bytes, str]:
     for name in names:
         MUTATIONS[name](content, draw)
     return bytes(content), ", ".join(names)
+
+
+TONES, STEREO = tones(0.25, 16000), tones(0.25, 16000, 2)
+WAV = wav(TONES)

@@ -37,14 +37,8 @@ RATE, HOP = 16_000, 160
 SECOND = {"kind": "whisper", "n_mels": 8, "chunk_seconds": 1}
 FEATURES = FeatureConfig.parse(SECOND)
 TIMES = 51  # 0.00 to 1.00
-SIZES: dict[str, Any] = {
+LIKE_WHISPER: dict[str, Any] = {
     "shape": "encoder_decoder",
-    "vectors": {"size": 8, "strides": (1, 2), "activation": "gelu"},
-    "max_len": 40,
-    "d_model": 16,
-    "n_layers": 2,
-    "n_heads": 2,
-    "d_ff": 24,
     "norm": "layernorm",
     "norm_bias": True,
     "norm_eps": 1e-5,
@@ -55,6 +49,15 @@ SIZES: dict[str, Any] = {
     "mlp": "gelu",
     "positions": "learned",
     "tied": True,
+}
+SIZES: dict[str, Any] = {
+    **LIKE_WHISPER,
+    "vectors": {"size": 8, "strides": (1, 2), "activation": "gelu"},
+    "max_len": 40,
+    "d_model": 16,
+    "n_layers": 2,
+    "n_heads": 2,
+    "d_ff": 24,
     "encoder": {"max_len": 50, "n_layers": 1},
 }
 

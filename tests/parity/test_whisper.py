@@ -16,6 +16,7 @@ from torch import Tensor
 from glassformer.checkpoints import family_of, load_model, save_model
 from glassformer.errors import CheckpointError
 from glassformer.models import ModelConfig
+from whispers import LIKE_WHISPER
 
 transformers = pytest.importorskip("transformers", reason="parity is with transformers")
 transformers.utils.logging.disable_progress_bar()
@@ -128,21 +129,7 @@ def test_what_cannot_be_expressed_is_named(change: dict[str, Any], complaint: st
 
 
 def test_only_what_whisper_can_say_is_written_as_whisper() -> None:
-    common: dict[str, Any] = {
-        "shape": "encoder_decoder",
-        "vectors": {"size": 6, "strides": (1, 2)},
-        "vocab_size": 40,
-        "norm": "layernorm",
-        "norm_bias": True,
-        "norm_eps": 1e-5,
-        "qk_norm": False,
-        "attention_bias": True,
-        "attention_key_bias": False,
-        "mlp_bias": True,
-        "mlp": "gelu",
-        "positions": "learned",
-        "tied": True,
-    }
+    common: dict[str, Any] = {**LIKE_WHISPER, "vectors": {"size": 6, "strides": (1, 2)}, "vocab_size": 40}
     assert family_of(ModelConfig.parse(common)).model_type == "whisper"
     for other in (
         {"attention_key_bias": True},

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from glassformer.checkpoints import save_model
 from glassformer.checkpoints.open import open_model
+from glassformer.checkpoints.preprocessor import read_features
 from glassformer.features import FeatureConfig, extract
 from glassformer.generate.whisper.decoding import Decoded, decode_window, hear_language
 from glassformer.generate.whisper.settings import WhisperSettings
@@ -135,6 +136,4 @@ def test_the_frames_are_those_of_transformers(n_mels: int, tmp_path: Path) -> No
         expected = theirs(wave, sampling_rate=16_000, return_tensors="np").input_features[0]
         np.testing.assert_allclose(extract(torch.from_numpy(wave), config).T.numpy(), expected, atol=1e-4)
     theirs.save_pretrained(tmp_path)
-    from glassformer.features import load
-
-    assert load(tmp_path) == config
+    assert read_features(tmp_path) == config

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from glassformer import train
+from glassformer.checkpoints.preprocessor import read_features
 from glassformer.errors import ConfigError, DataError
-from glassformer.features import load as load_features
 from glassformer.models.vectors import subsampled
 from glassformer.ops.losses import places_needed
 from glassformer.training import Recipe
@@ -50,7 +50,7 @@ def test_the_loss_falls_and_the_features_are_saved_with_the_model(tmp_path, name
     recipe = Recipe.read(tmp_path / "run" / "recipe.yaml")
     assert recipe.features is not None
     assert recipe.model.vectors is not None
-    assert load_features(tmp_path / "run" / "final") == recipe.features
+    assert read_features(tmp_path / "run" / "final") == recipe.features
     assert recipe.model.vectors.size == recipe.features.channels
 
 

@@ -15,14 +15,13 @@ from glassformer.checkpoints.families.sentence_transformers import read_habits
 from glassformer.checkpoints.families.whisper import WHISPER
 from glassformer.checkpoints.generation_words import in_our_words, of_whisper, unkept, writing_of
 from glassformer.checkpoints.json_files import read_json, refuse_pointer
+from glassformer.checkpoints.preprocessor import PREPROCESSOR, PROCESSOR, read_features
 from glassformer.checkpoints.recognise import CONFIG, family_of_folder, read_config
 from glassformer.checkpoints.save import SOURCE, refuse_misfits
 from glassformer.checkpoints.tensors import opened
 from glassformer.checkpoints.weights import Progress, from_file, set_aside
 from glassformer.errors import CheckpointError
-from glassformer.features import PREPROCESSOR, FeatureConfig
-from glassformer.features import load as load_features
-from glassformer.features.folders import PROCESSOR
+from glassformer.features import FeatureConfig
 from glassformer.models import Model, ModelConfig
 from glassformer.tokenizers import Tokenizer
 from glassformer.tokenizers.folders import open_source_tokenizer, open_tokenizer
@@ -101,7 +100,7 @@ def features_of(folder: Path, config: ModelConfig, family: Family) -> FeatureCon
     if config.vectors is None:
         return None
     if (folder / PREPROCESSOR).exists() or (folder / PROCESSOR).exists():
-        found = load_features(folder)
+        found = read_features(folder)
     elif family is WHISPER:
         found = FeatureConfig(kind="whisper", n_mels=config.vectors.size)
     else:

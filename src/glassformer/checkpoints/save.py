@@ -16,10 +16,10 @@ from glassformer.checkpoints.families.own import GLASSFORMER
 from glassformer.checkpoints.families.sentence_transformers import HABITS
 from glassformer.checkpoints.generation_words import IDS, in_their_words
 from glassformer.checkpoints.json_files import write_json
+from glassformer.checkpoints.preprocessor import write_features
 from glassformer.checkpoints.weights import parameters, to_file
 from glassformer.errors import CheckpointError
 from glassformer.features import FeatureConfig
-from glassformer.features import save as save_features
 from glassformer.files import whole_folder
 from glassformer.models import Model, ModelConfig
 from glassformer.tokenizers import Tokenizer
@@ -102,7 +102,7 @@ def save_model(
         if chat_template is not None:
             (draft / "chat_template.jinja").write_text(chat_template, encoding="utf-8")
         if features is not None:
-            save_features(features, draft)
+            write_features(features, draft)
         if source_tokenizer is not None:
             source_tokenizer.save(draft / SOURCE)
         text = model_card(title or folder.name, model, family, card, has_tokenizer=tokenizer is not None)

@@ -1,16 +1,15 @@
-"""How a wave becomes the vectors that a model reads: what preprocessor_config.json says, and the extraction."""
+"""How a wave becomes the vectors that a model reads: the config that says it, and the extraction."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from glassformer.features.config import FeatureConfig
-from glassformer.features.folders import PREPROCESSOR, load, save
 
 if TYPE_CHECKING:
     from glassformer.features.extraction import extract
 
-__all__ = ["PREPROCESSOR", "FeatureConfig", "extract", "load", "save"]
+__all__ = ["FeatureConfig", "extract"]
 
 
 def __getattr__(name: str) -> Any:

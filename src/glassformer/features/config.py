@@ -10,7 +10,7 @@ from glassformer.config import Config
 from glassformer.errors import ConfigError
 
 WINDOW_SECONDS, HOP_SECONDS = 0.025, 0.010  # what speech is commonly cut into (The HTK Book, section 3.1.5)
-WHISPER = {"rate": 16000, "n_fft": 400, "window": 400, "hop": 160, "chunk_seconds": 30, "high_hz": 8000.0}
+WHISPER = {"rate": 16000, "n_fft": 400, "hop": 160, "chunk_seconds": 30, "high_hz": 8000.0}
 WHISPER_FIXED: dict[str, object] = {  # what is not written in Whisper's files because it is never otherwise
     "window_shape": "hann",
     "scale": "slaney",

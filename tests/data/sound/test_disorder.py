@@ -14,28 +14,7 @@ import sound_files
 from glassformer.data.sound import reading
 from glassformer.data.sound.reading import read_sound, sound_blocks, sound_info
 from glassformer.errors import DataError
-
-TONES = sound_files.tones(0.25, 16000)
-STEREO = sound_files.tones(0.25, 16000, 2)
-WAV = sound_files.wav(TONES)
-
-
-@pytest.fixture(scope="module")
-def soundfile():
-    return pytest.importorskip("soundfile")
-
-
-@pytest.fixture(scope="module")
-def soxr():
-    return pytest.importorskip("soxr")
-
-
-def refused(source, *arguments, **how) -> str:
-    """The sentence with which a file is refused, which is one line."""
-    with pytest.raises(DataError) as error:
-        read_sound(source, *arguments, **how)
-    assert "\n" not in str(error.value)
-    return str(error.value)
+from sound_files import STEREO, TONES, WAV, refused
 
 
 def test_a_missing_file_is_told_with_the_nearest_name(tmp_path):

@@ -20,30 +20,9 @@ from glassformer.data.sound.opened import Forward
 from glassformer.data.sound.reading import read_sound, sound_blocks, sound_info
 from glassformer.data.sound.resampling import resample, resampled
 from glassformer.data.sound.wav import PCM, signed_24
-from glassformer.errors import DataError
+from sound_files import STEREO, TONES, WAV, refused
 
-TONES = sound_files.tones(0.25, 16000)
-STEREO = sound_files.tones(0.25, 16000, 2)
-WAV = sound_files.wav(TONES)
 SMALL = settings(max_examples=20, deadline=None)
-
-
-@pytest.fixture(scope="module")
-def soundfile():
-    return pytest.importorskip("soundfile")
-
-
-@pytest.fixture(scope="module")
-def soxr():
-    return pytest.importorskip("soxr")
-
-
-def refused(source, *arguments, **how) -> str:
-    """The sentence with which a file is refused, which is one line."""
-    with pytest.raises(DataError) as error:
-        read_sound(source, *arguments, **how)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def as_mono(samples: np.ndarray) -> np.ndarray:

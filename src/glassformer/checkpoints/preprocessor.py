@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+from glassformer.checkpoints.json_files import read_json, write_json
 from glassformer.errors import CheckpointError, ConfigError
-from glassformer.features.config import FeatureConfig
-from glassformer.files import whole_file
+from glassformer.features import FeatureConfig
 
 PREPROCESSOR, PROCESSOR = "preprocessor_config.json", "processor_config.json"
 OURS, WHISPERS = "GlassformerFeatureExtractor", "WhisperFeatureExtractor"
@@ -27,7 +26,7 @@ WHISPER_REST: dict[str, Any] = {  # what else changes the numbers, with the only
 }
 
 
-def save(config: FeatureConfig, folder: Path) -> None:
+def write_features(config: FeatureConfig, folder: Path) -> None:
     """Write preprocessor_config.json; with kind "whisper" transformers' WhisperFeatureExtractor opens it. Raises DiskError."""
     if config.kind == "whisper":
         chunk = config.chunk_seconds or 0
@@ -44,19 +43,18 @@ def save(config: FeatureConfig, folder: Path) -> None:
         }
     else:
         values = {TYPE: OURS, **config.model_dump(mode="json")}
-    with whole_file(Path(folder) / PREPROCESSOR) as path:
-        path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_json(folder / PREPROCESSOR, values)
 
 
-def load(folder: Path) -> FeatureConfig:
+def read_features(folder: Path) -> FeatureConfig:
     """The config of a model folder, from preprocessor_config.json, or from the part of processor_config.json that newer
     versions of transformers write in its place. Raises CheckpointError with the file."""
-    path = Path(folder) / PREPROCESSOR
-    values = read_object(path) if path.exists() else None
+    path = folder / PREPROCESSOR
+    values = read_json(path) if path.exists() else None
     if values is None and (path.parent / PROCESSOR).exists():
         path = path.parent / PROCESSOR
-        inner = read_object(path).get("feature_extractor")
-        values = cast("dict[str, Any]", inner) if isinstance(inner, dict) else None
+        inner = read_json(path).get("feature_extractor")
+        values = inner if isinstance(inner, dict) else None
     if values is None:
         raise CheckpointError(f"{path.parent}: has no {PREPROCESSOR}, which says how sound becomes vectors")
     values = dict(values)
@@ -78,18 +76,3 @@ def from_whisper(values: dict[str, Any], path: Path) -> dict[str, Any]:
             raise CheckpointError(f"{path}: {key} is {values[key]!r}, and only {expected!r} can be computed here")
     ours = {ours: values[theirs] for theirs, ours in FROM_WHISPER.items() if theirs in values}
     return {"kind": "whisper", **ours}
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """The object that a JSON file holds. Raises CheckpointError with file and line."""
-    try:
-        values: object = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"{path}:{error.lineno}: is not valid JSON ({error.msg})") from None
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: is not valid JSON in UTF-8 ({error})") from None
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path}: expected keys and values, found {type(values).__name__}")
-    return cast("dict[str, Any]", values)
