@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glassformer.errors import ConfigError
-from glassformer.generate.ctc import CtcText, align, best_path, collapse, prefix_beam, text_log_probability
+from glassformer.generate.ctc import CtcText, align, best_path, collapse, occupancy, prefix_beam, text_log_probability
 
 
 def frames(n_frames: int, vocab_size: int, seed: int, spread: float = 2.0) -> np.ndarray:
@@ -115,6 +115,44 @@ def test_the_alignment_is_the_likeliest_path(sizes, data):
         assert one.probability == pytest.approx(np.exp(log_p[one.first : one.last + 1, one.id]).mean())
     assert spelled == list(best)
     assert [one.id for one in found] == text
+
+
+@given(tiny, st.data())
+def test_the_occupancy_of_a_token_is_the_share_of_the_paths_that_spell_it_there(sizes, data):
+    n_frames, vocab_size, seed = sizes
+    log_p = frames(n_frames, vocab_size, seed)
+    text = data.draw(st.lists(st.integers(1, vocab_size - 1), max_size=n_frames))
+    wanted, total = np.zeros((len(text), n_frames)), 0.0
+    for path in itertools.product(range(vocab_size), repeat=n_frames):
+        if collapse(path, 0) == text:
+            p = math.exp(sum(log_p[t, token] for t, token in enumerate(path)))
+            total += p
+            number = -1
+            for t, token in enumerate(path):
+                number += token != 0 and (t == 0 or token != path[t - 1])
+                if token != 0:
+                    wanted[number, t] += p
+    found = occupancy(log_p, text, 0)
+    if total == 0:
+        assert found is None
+    else:
+        assert found is not None
+        assert found == pytest.approx(wanted / total, abs=1e-9)
+
+
+def test_the_occupancies_of_a_frame_are_the_gradient_of_the_loss():
+    log_p, text = frames(30, 6, 5), [3, 1, 1, 4, 2, 3]
+    leaf = torch.from_numpy(log_p).requires_grad_()
+    lengths = torch.tensor([30]), torch.tensor([len(text)])
+    torch.nn.functional.ctc_loss(leaf[:, None], torch.tensor([text]), *lengths, blank=0, reduction="sum").backward()
+    assert leaf.grad is not None
+    found = occupancy(log_p, text, 0)
+    assert found is not None
+    by_token = np.zeros((6, 30))
+    np.add.at(by_token, text, found)
+    by_token[0] = 1 - found.sum(0)
+    # what torch gives is the gradient at the logits of a softmax: the probabilities less the occupancies
+    assert by_token == pytest.approx(np.exp(log_p).T - leaf.grad.numpy().T, abs=1e-6)
 
 
 def test_equal_neighbours_need_a_blank_between_them():

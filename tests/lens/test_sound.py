@@ -188,6 +188,10 @@ def test_the_alignment_shows_attention_and_posteriors_as_they_are(random_model):
     mean = torch.stack(patterns).mean((0, 1)).numpy()
     assert np.allclose(view.arrays["cross-attention"], mean, atol=0)
     assert np.allclose(view.arrays["ctc.probability"], trace["ctc.logits"][0].softmax(-1).numpy(), atol=0)
+    spelled = view.arrays["ctc.occupancy"]
+    assert spelled.shape == (len(trace.settings["said"]), view.arrays["cross-attention"].shape[1])
+    assert ((spelled >= 0) & (spelled.sum(0) <= 1 + 1e-9)).all()
+    assert (np.diff(spelled.argmax(1)) >= 0).all()
     times = view.arrays["tokens.times"]
     assert (np.diff(times[:, 0]) > 0).all()
     assert (times[:, 1] > times[:, 0]).all()

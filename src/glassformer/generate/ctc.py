@@ -126,8 +126,7 @@ def text_log_probabilities(log_p: NDArray[Any], texts: Sequence[Sequence[int]], 
     """The same of many texts at once: R (the forward variables of Graves et al. 2006, equations 5 to 8)."""
     frames = checked(log_p, blank)
     states, leaps = states_of(texts, blank, frames.shape[1])  # R N
-    reach = np.full(states.shape, -math.inf)
-    reach[:, 0] = 0.0  # as if a frame before the first had said nothing
+    reach = before_the_first(states)
     for row in frames:
         reach = arrivals(reach, leaps) + row[states]
     ends = np.array([2 * len(text) for text in texts], np.int64)
@@ -166,6 +165,35 @@ def align(log_p: NDArray[Any], ids: Sequence[int], blank: int) -> list[Aligned] 
         (at,) = np.nonzero(path == 2 * number + 1)
         found.append(Aligned(id, int(at[0]), int(at[-1]), float(np.exp(frames[at, id]).mean())))
     return found
+
+
+def occupancy(log_p: NDArray[Any], ids: Sequence[int], blank: int) -> Scores | None:
+    """How probable it is that a frame spells each token of a text, given that the frames spell that text. log_p: T V. L T.
+
+    The sum over all ways: the forward times the backward variables over the text's probability (Graves et al. 2006,
+    equations 5 to 12). What a column lacks to 1 falls to the blanks. None where the frames cannot spell the text.
+    """
+    frames = checked(log_p, blank)
+    total = text_log_probability(frames, ids, blank)
+    if total == -math.inf:
+        return None
+    ways = [], []  # into each state before it speaks, and from each state to the end: T N both
+    for kept, text, rows in zip(ways, (ids, ids[::-1]), (frames, frames[::-1]), strict=True):
+        states, leaps = states_of([text], blank, frames.shape[1])
+        reach = before_the_first(states)
+        for row in rows:
+            came = arrivals(reach, leaps)
+            reach = came + row[states]
+            kept.append((came if kept is ways[0] else reach)[0])
+    into, onwards = (np.array(way).reshape(len(frames), 2 * len(ids) + 1) for way in ways)
+    return np.exp(into + onwards[::-1, ::-1] - total)[:, 1::2].T
+
+
+def before_the_first(states: NDArray[np.int64]) -> Scores:
+    """What reaches each state before any frame: the first, as if a frame had said nothing. R N."""
+    reach = np.full(states.shape, -math.inf)
+    reach[:, 0] = 0.0
+    return reach
 
 
 def states_of(texts: Sequence[Sequence[int]], blank: int, vocab_size: int) -> tuple[NDArray[np.int64], Scores]:

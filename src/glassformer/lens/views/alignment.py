@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from glassformer.errors import ConfigError
+from glassformer.generate.ctc import occupancy
 from glassformer.lens.glass.trace import Trace
 from glassformer.lens.layout import shorten
 from glassformer.lens.looking import array, attention_of, pick
@@ -116,7 +117,7 @@ def forwards(pattern: Array) -> float:
 
 
 def by_place(trace: Trace, found: Array, words: list[Spoken], arrays: dict[str, Array]) -> Iterator[Part]:
-    """What CTC says at each place: the tokens of the words and whatever else it finds likely, and the blank."""
+    """Where CTC spells each token that was said, and what it says at each place: these tokens, others, and the blank."""
     blank = int(trace.settings["blank"])
     said = list(dict.fromkeys(trace.settings.get("said", ())))
     order = np.argsort(-found.max(0), kind="stable").tolist()
@@ -124,6 +125,14 @@ def by_place(trace: Trace, found: Array, words: list[Spoken], arrays: dict[str, 
     shown = [*[*said, *others][:MOST_ROWS], blank]
     arrays["ctc.probability"] = found
     yield Heading("CTC: what is being said at each moment")
+    with np.errstate(divide="ignore"):
+        spelled = occupancy(np.log(found), trace.settings.get("said", ()), blank)
+    if spelled is not None and len(spelled):
+        arrays["ctc.occupancy"] = spelled
+        letters = tuple(shorten(trace.vocabulary[id], 12) for id in trace.settings["said"])
+        yield timed(
+            trace, "Which token of the text is being said, summed over all ways to say it", letters, spelled, words
+        )
     rows = tuple("blank" if n == blank else shorten(trace.vocabulary[n], 12) for n in shown)
     yield timed(trace, "Probability of each token, and of none (the blank)", rows, found[:, shown].T, words)
     if len(said) + len(others) > MOST_ROWS:
