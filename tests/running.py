@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -43,6 +44,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     from glassformer.cli import main
 
     def run(*arguments: object, stdin: bytes = b"") -> Outcome:
+        begun = time.monotonic()
+        monkeypatch.setattr("glassformer.machine.began", lambda: begun)  # not when the process of all tests began
         monkeypatch.setattr(sys, "argv", ["glassformer", *map(str, arguments)])
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
         capsys.readouterr()

@@ -50,6 +50,11 @@ def test_tokens_are_shown_without_torch():
     assert "torch" not in imported(HELP.format(arguments=["tokens", "hello"]), *HEAVY)
 
 
+def test_what_is_heard_is_described_without_torch():
+    asked = "from glassformer.features import FeatureConfig; FeatureConfig.parse({'kind': 'mfcc', 'n_mels': 40})"
+    assert "torch" not in imported(asked, *HEAVY)
+
+
 def test_asking_for_a_name_imports_its_home():
     assert "torch" in imported("import glassformer; glassformer.load", "torch")
 

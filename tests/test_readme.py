@@ -63,6 +63,8 @@ def folder(tmp_path, monkeypatch):
     )
     write_wav(tmp_path / "my.wav")
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    monkeypatch.setattr("glassformer.training.plan.budget.LADDER", ((1, 16), (1, 32)))  # the sizes that a budget tries
+    monkeypatch.setattr("glassformer.training.plan.budget.MOST_TRIAL", 20)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -32,7 +32,7 @@ def band_of(number: int) -> int:
 
 def frequency(letter: str) -> float:
     """In Hz: the middle of its band."""
-    from glassformer.ops.mel import mel_edges
+    from glassformer.ops.mel_scale import mel_edges
 
     edges = mel_edges(FEATURES.n_mels, FEATURES.low_hz, FEATURES.high_hz, FEATURES.scale)
     return float(edges[band_of(LETTERS.index(letter)) + 1])

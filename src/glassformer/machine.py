@@ -160,12 +160,16 @@ def began() -> float:
 
 
 def free_disk(path: Path) -> int | None:
-    """Bytes free on the disk of a path, which need not exist yet; None where the system does not say."""
-    place = next((folder for folder in (path, *path.absolute().parents) if folder.exists()), None)
+    """Bytes free on the disk of a path that exists; None where the system does not say."""
     try:
-        return None if place is None else shutil.disk_usage(place).free
+        return shutil.disk_usage(path).free
     except OSError:
         return None
+
+
+def home() -> Path:
+    """The folder for what is kept from one command to the next. Raises RuntimeError where there is no home folder."""
+    return Path(os.environ.get("GLASSFORMER_HOME") or Path.home() / ".cache" / "glassformer")
 
 
 def file_system(path: Path) -> str:

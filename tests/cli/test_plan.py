@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import json
-import time
+import shutil
 
 import pytest
 
 from glassformer import machine
-from glassformer.cli.plan import clock
 from glassformer.machine import Memory
 from glassformer.training import Recipe
+from glassformer.training.screen import clock
 from running import QUICK, SENTENCES
 
 pytestmark = pytest.mark.usefixtures("swift")
 OF_ROWS = (*QUICK[:6], *QUICK[10:])
-
-
-@pytest.fixture(autouse=True)
-def just_begun(monkeypatch):
-    """A budget counts from the beginning of the process, which here is that of all tests."""
-    monkeypatch.setattr(machine, "began", time.monotonic)
 
 
 @pytest.fixture
@@ -107,6 +101,71 @@ def test_a_wish_that_cannot_be_is_one_sentence(command, text, tmp_path, verb, fl
     done = command(verb, text, *flags, "-o", tmp_path / "run")
     assert done.code == 2
     assert done.sentence.startswith(said)
+    assert not (tmp_path / "run").exists()
+
+
+LIKE_TRAINING = [
+    (("--log-to", "mlflow"), "loop.loggers"),
+    (("--film", 2, "--probe", "The cat sat on the mat, and the dog ran"), "film.probes: "),
+    (("--set", "loop.parallel=shard"), "loop.parallel=shard divides the work of several processes"),
+]
+
+
+@pytest.mark.parametrize(("flags", "said"), LIKE_TRAINING)
+def test_a_plan_refuses_what_training_would_refuse(command, text, tmp_path, flags, said):
+    sentences = []
+    for verb in ("plan", "train"):
+        done = command(verb, text, *QUICK, *flags, "-o", tmp_path / "run")
+        assert done.code in (1, 2)
+        sentences.append(done.sentence)
+    assert sentences[0] == sentences[1]
+    assert said in sentences[0]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_is_not_planned_again(command, text, tmp_path):
+    (tmp_path / "run" / "final").mkdir(parents=True)
+    done = command("plan", text, *QUICK, "-o", tmp_path / "run")
+    assert done.sentence == (
+        f"{tmp_path / 'run'} holds a finished run; choose another --out-dir, or delete it to train anew"
+    )
+
+
+def test_a_run_that_stands_there_is_planned_as_it_began(command, text, tmp_path):
+    flags = (*QUICK, "-o", tmp_path / "run")
+    assert command("train", text, *flags).code == 0
+    shutil.rmtree(tmp_path / "run" / "final")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    told = json.loads(command("plan", text, *flags, "--json").out)
+    assert Recipe.parse(told["recipe"]) == Recipe.read(tmp_path / "run" / "recipe.yaml")
+    other = command("plan", text, *flags, "--seed", 5)
+    assert other.sentence.startswith(f"{tmp_path / 'run'} holds a run with seed=0, not 5")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_json_without_a_plan_is_refused(command, text, tmp_path):
+    done = command("train", text, *QUICK, "--json", "-o", tmp_path / "run")
+    assert (done.code, "--json prints a plan" in done.sentence) == (2, True)
+    done = command("train", text, *QUICK, "--dry-run", "--nproc", 2, "-o", tmp_path / "run")
+    assert (done.code, "--nproc 2: a plan is that of one process" in done.sentence) == (2, True)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("verb", [("plan",), ("train", "--dry-run")])
+def test_the_spoken_demo_is_planned_without_leaving_anything(command, tmp_path, monkeypatch, verb):
+    def speak(folder, tell):
+        folder.mkdir()
+        for name in ("train", "unseen"):
+            (folder / f"{name}.csv").write_text("path,text\n")
+        spoken.append(folder)
+        return folder / "train.csv", folder / "unseen.csv"
+
+    spoken: list = []
+    monkeypatch.setattr("glassformer.data.speaking.speak_commands", speak)
+    done = command(*verb, "--demo", "voice", "-o", tmp_path / "run")
+    assert done.code == 1
+    assert str(spoken[0]) in done.sentence  # which holds no row: what is spoken is what is read
+    assert not spoken[0].exists()
     assert not (tmp_path / "run").exists()
 
 

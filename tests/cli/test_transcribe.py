@@ -13,7 +13,9 @@ import pytest
 
 from glassformer.checkpoints import save_model
 from glassformer.cli.captions import FORMATS, as_srt, as_text, as_tsv, as_vtt, clock
+from glassformer.cli.microphone import record
 from glassformer.cli.sounds import Progress, stems_of
+from glassformer.errors import DataError
 from glassformer.features import FeatureConfig
 from glassformer.generate.transcription import Segment, Transcription, Word
 from glassformer.models import ModelConfig, build_model
@@ -120,6 +122,17 @@ def test_one_of_several_that_cannot_be_read_is_told_and_the_others_are_done(
         (("a.wav", "--temperature", "-2"), "temperature=-2 is out of range", 2),
         (("a.wav", "--method", "ctc"), "--method: a Whisper has no CTC", 2),
         (("a.wav", "--hallucination-silence-threshold", "2"), "set word_timestamps", 2),
+        (("a.wav", "--seconds", "2"), "--seconds 2 is how long to listen to the microphone, with --microphone", 2),
+        (
+            ("--microphone", "--language", "klingon"),
+            "language='klingon' is not known to this model (known: de, en, english, german)",
+            2,
+        ),
+        (
+            ("none.wav", "--language", "klingon"),
+            "language='klingon' is not known to this model (known: de, en, english, german)",
+            2,
+        ),
         (("none.wav",), "none.wav: no such file", 1),
         (("notes.txt",), "notes.txt", 1),
         (("nothing",), "nothing", 1),
@@ -167,6 +180,56 @@ def test_flags_of_whisper_are_refused_by_models_trained_here(
     assert f"{flag[0]} is for Whisper models, and this one was trained here" in done.err
 
 
+@pytest.fixture
+def no_sound_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is asked for must be refused before the first sound."""
+
+    def read(*_: object) -> None:
+        raise AssertionError("a sound was read")
+
+    monkeypatch.setattr("glassformer.cli.transcribe.source_of", read)
+
+
+@pytest.mark.usefixtures("no_sound_is_read")
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        (("--method", "foo"), "method='foo' is not one of attention, ctc, joint"),
+        (("--method", "attention", "--ctc-weight", 0.4), "ctc_weight=0.4 is for method='joint', not for 'attention'"),
+        (("--ctc-weight", 2), "ctc_weight=2.0 is out of range: expected 0 to 1"),
+        (("--method", "ctc", "--max-new-tokens", 5), "max_new_tokens=5 is for what a decoder writes"),
+        (("--method", "ctc", "--length-penalty", 2), "of a search it takes num_beams and n_best"),
+        (("--task", "translate"), "--task is for Whisper models, and this one was trained here"),
+    ],
+)
+def test_models_trained_here_refuse_before_any_sound_is_read(
+    command: Any, trained: Path, sounds: Path, flags: Any, complaint: str
+) -> None:
+    done = command("transcribe", trained, sounds / "a.wav", *flags)
+    assert (done.code, done.out) == (2, "")
+    assert complaint in done.err
+
+
+@pytest.mark.usefixtures("no_sound_is_read")
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        (("--task", "translate"), "task='translate': this model knows English alone"),
+        (("--task", "sing"), "transcribe"),
+        (("--language", "de"), "language='de': this model knows English alone"),
+        (("--method", "foo"), "--method: a Whisper has no CTC"),
+    ],
+)
+def test_whispers_refuse_before_any_sound_is_read(
+    command: Any, tmp_path: Path, sounds: Path, flags: Any, complaint: str
+) -> None:
+    said = generation(is_multilingual=False)
+    save_model(tmp_path, random_whisper(), tokenizer(), generation=said, features=FEATURES)
+    done = command("transcribe", tmp_path, sounds / "a.wav", *flags)
+    assert (done.code, done.out) == (2, "")
+    assert complaint in done.err
+
+
 def test_an_empty_folder_is_named(command: Any, whisper: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     done = command("transcribe", whisper, tmp_path / "empty")
@@ -200,6 +263,55 @@ def test_a_microphone_is_listened_to_for_its_time(command: Any, whisper: Path, m
     done = command("transcribe", whisper, "--microphone", "--seconds", 0.5, "-f", "json")
     assert done.code == 0
     assert json.loads(done.out)["duration"] == 0.5
+
+
+class Microphone:
+    """A stream of blocks: each a number of samples and whether some were lost before it, or an error."""
+
+    def __init__(self, *blocks: tuple[int, bool] | BaseException) -> None:
+        self.blocks = list(blocks)
+
+    def __call__(self, **settings: Any) -> Microphone:
+        return self
+
+    def __enter__(self) -> Microphone:
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def read(self, count: int) -> tuple[np.ndarray, bool]:
+        found = self.blocks.pop(0)
+        if isinstance(found, BaseException):
+            raise found
+        return np.full((found[0], 1), 0.1, np.float32), found[1]
+
+
+def recorded(monkeypatch: pytest.MonkeyPatch, *blocks: tuple[int, bool] | BaseException) -> np.ndarray:
+    monkeypatch.setitem(sys.modules, "sounddevice", SimpleNamespace(InputStream=Microphone(*blocks)))
+    return record(1000, None)
+
+
+def test_sound_that_a_microphone_lost_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blocks = [(100, False), (100, True), (100, True), KeyboardInterrupt()]
+    assert len(recorded(monkeypatch, *blocks)) == 300
+    assert "sound was lost before 2 of 3 blocks of 0.1 s" in capsys.readouterr().err
+    recorded(monkeypatch, (100, False), KeyboardInterrupt())
+    assert "lost" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [(OSError(), r"cannot be read \(OSError\)"), (OSError("no\ndevice"), r"cannot be read \(no device\)")],
+)
+def test_what_a_microphone_answers_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, error: OSError, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        recorded(monkeypatch, error)
+    with pytest.raises(DataError, match="gave no samples"):
+        recorded(monkeypatch, KeyboardInterrupt())
 
 
 # Formats
@@ -243,6 +355,31 @@ def test_clocks() -> None:
 
 def test_files_of_one_name_are_told_apart_by_their_folders() -> None:
     assert stems_of(["a/x.wav", "b/x.wav", "y.wav", "-", None]) == ["a-x", "b-x", "y", "standard-input", "microphone"]
+
+
+@pytest.mark.parametrize(
+    ("sources", "stems"),
+    [
+        (["a/x.wav", "a/x.flac"], ["a-x.wav", "a-x.flac"]),
+        (["a/x.wav", "b/x.wav", "b/x.flac"], ["a-x", "b-x.wav", "b-x.flac"]),
+        (["x.wav", "./x.wav", "../x.wav"], ["x.wav", "x.wav-2", "x.wav-3"]),
+        (["a/x.wav", "b/x.wav", "a-x.wav"], ["a-x.wav", "b-x", "a-x"]),
+        (["a/X.wav", "a/x.WAV"], ["a-X.wav", "a-x.WAV-2"]),
+    ],
+)
+def test_no_two_sounds_are_written_into_one_file(sources: list[str], stems: list[str]) -> None:
+    assert stems_of(sources) == stems
+
+
+def test_hidden_files_are_no_sounds_of_a_folder(command: Any, whisper: Path, tmp_path: Path) -> None:
+    (tmp_path / ".trash").mkdir()
+    for name in ("._a.wav", ".trash/b.wav", "c.caf.txt"):
+        (tmp_path / name).write_bytes(b"no sound")
+    (tmp_path / "a.wav").write_bytes(wav_bytes(noise(0.2)))
+    (tmp_path / "b.w64").write_bytes(b"no sound either")
+    done = command("transcribe", whisper, tmp_path, *LOUD)
+    assert (done.code, len(done.out.splitlines())) == (1, 1)
+    assert "1 of 2 files could not be transcribed" in done.err
 
 
 def test_progress_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

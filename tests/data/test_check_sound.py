@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from glassformer.data import Report, check_files
-from glassformer.data.utterances.checks import SPOKEN_CHECKS
+from glassformer.data.utterances.checks import SPOKEN_CHECKS, Room, odd_lengths
+from glassformer.data.utterances.corpus import Utterance
+from glassformer.data.utterances.hearing import Heard, hear
 from glassformer.errors import ConfigError
 from glassformer.tokenizers import train_tokenizer
 from running import Command, command
@@ -112,7 +114,10 @@ def test_what_is_wrong_with_sound_is_found_with_its_line():
     assert what["silent"] == "silent throughout; leave it out"
     assert "record it louder" in what["quiet"]
     assert "of its samples are clipped; record it again at a lower level" in what["clipped"]
-    assert what["long silence"] == "1.5 of 2.4 s are silent (1.5 s at its beginning, 0.0 s at its end); trim it"
+    assert (
+        what["long silence"]
+        == "1.5 of 2.4 s are silent (1.5 s at its beginning, 0.0 s at its end); trim it, or train with features.trim_db"
+    )
     assert what["other rate"] == "16,000 samples a second, most have 8,000; all are brought to one rate"
     assert "characters in 1.20 s of sound, more than can be said" in what["odd pace"]
     assert "header promises; cut short; save the file again, or leave it out" in what["damaged sound"]
@@ -120,6 +125,30 @@ def test_what_is_wrong_with_sound_is_found_with_its_line():
         **dict.fromkeys(at, 1),
         "odd length": 2,  # what is too short is also much shorter than usual
     }
+
+
+@pytest.mark.parametrize("rate", [8000, 11_025, 22_050])
+def test_silence_is_measured_to_a_frame_at_rates_that_no_frame_divides(rate):
+    loud = tone(1.0, rate=rate)
+    write_wav("long.wav", np.concatenate([np.zeros(65 * rate), loud, np.zeros(33 * rate)]), rate)
+    heard = hear(Utterance("long.wav", Path("long.wav"), "a"), held_out=False)
+    assert heard.length == pytest.approx(99)
+    assert heard.silent_start == pytest.approx(65, abs=0.021)
+    assert heard.silent_end == pytest.approx(33, abs=0.021)
+
+
+def test_odd_lengths_are_found_in_a_walk_through_the_rows_and_not_one_for_each():
+    class Rows(list[Heard]):
+        walks = 0
+
+        def __iter__(self):
+            Rows.walks += 1
+            return super().__iter__()
+
+    row = Utterance("a", Path("a"), "a")
+    rows = Rows(Heard(row, False, length=100.0 if number % 7 == 0 else 1.0) for number in range(700))
+    assert len(list(odd_lengths(Room(rows, "sound")))) == 100
+    assert Rows.walks == 1
 
 
 def test_the_same_sound_on_both_sides_of_a_split():

@@ -250,6 +250,22 @@ def test_kaldi():
     assert skipped(corpus) == [("k/text:2", "a bad stretch: from 0.3 to 0.2 seconds")]
 
 
+def test_a_file_whose_extension_says_nothing_is_left_out_with_one_sentence():
+    sounds("a.wav", "b.wave", "c.caf", "wavs/u1.wav")
+    write("x.m4a", "no sound")
+    write("m.csv", "path,text\na.wav,hello\nx.m4a,there\nb.wave,good\nc.caf,bye\n")
+    corpus = read_utterances("m.csv")
+    assert rows(corpus) == [("a.wav", "hello"), ("b.wave", "good"), ("c.caf", "bye")]
+    ((where, reason),) = skipped(corpus)
+    assert where == "m.csv:3"
+    assert reason.startswith("a file of no known kind: x.m4a: ends in .m4a, which is neither sound (.wav, .wave, ")
+    write("k/wav.scp", "u1 ../wavs/u1.wav\nu2 ../x.m4a\n")
+    write("k/text", "u1 hello\nu2 there\n")
+    corpus = read_utterances("k")
+    assert rows(corpus) == [("u1.wav", "hello")]
+    assert skipped(corpus)[0][1].startswith("a file of no known kind: ")
+
+
 def test_a_text_beside_each_file():
     sounds("f/a.wav", "f/b.WAV", "f/c.wav", "f/deep/d.wav")
     for name, text in (("a", "hello\nthere\n"), ("b", "good bye"), ("deep/d", " ")):

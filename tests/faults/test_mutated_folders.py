@@ -112,7 +112,9 @@ def test_the_watch_sees_what_it_watches_for(
         raise GlassformerError(f"{folder}: no")
 
     def devour(folder: Path, **_: Any) -> Any:
-        assert bytearray(range(256)) * (1 << 21)  # far beyond: where memory is short, the kernel takes pages back meanwhile
+        assert bytearray(range(256)) * (
+            1 << 21
+        )  # far beyond: where memory is short, the kernel takes pages back meanwhile
         raise GlassformerError(f"{folder}: no")
 
     def run(folder: Path, **_: Any) -> Any:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from glassformer.errors import ConfigError, DataError
-from glassformer.features import FeatureConfig, extract
+from glassformer.features import FeatureConfig, extract, loudest_band
 from glassformer.ops import mel
 
 SMALL = settings(max_examples=30, deadline=None)
@@ -37,7 +37,7 @@ def configs(draw: st.DrawFn) -> FeatureConfig:
             "scale": draw(st.sampled_from(["slaney", "htk"])),
             "equal_area": draw(st.booleans()),
             "centred": draw(st.booleans()),
-            "n_mfcc": draw(st.integers(1, 3)),
+            **({"n_mfcc": draw(st.integers(1, 3)), "lifter": draw(st.integers(0, 22))} if kind == "mfcc" else {}),
             "deltas": draw(st.integers(0, 2)),
             "normalise": draw(st.sampled_from(["none", "level", "utterance", "running"])),
         }
@@ -72,6 +72,11 @@ def test_lengths_that_are_not_given_follow_from_the_rate_and_can_be_read_off():
     assert FeatureConfig.parse(config.model_dump()) == config
     assert FeatureConfig(kind="whisper").frames(1) == 3000
     assert FeatureConfig(kind="whisper").frames(960_000) == 6000
+
+
+@pytest.mark.parametrize("config", EXAMPLES.values(), ids=EXAMPLES)
+def test_a_config_that_was_written_out_whole_is_read_again(config):
+    assert FeatureConfig.parse(config.model_dump(mode="json")) == config
 
 
 def test_log_mel_and_mfcc_are_the_arithmetic_of_ops():
@@ -121,6 +126,11 @@ def test_whisper_hears_at_least_a_chunk_and_no_end_is_cut_off():
         ({"kind": "whisper", "normalise": "utterance"}, "normalise=utterance where kind=whisper always has none"),
         ({"kind": "whisper", "rate": 8000}, "high_hz=8000 is above half of rate=8000"),
         ({"kind": "whisper", "window": 200}, "window=200 where kind=whisper always has 400"),
+        ({"n_mfcc": 20}, "n_mfcc=20 is for kind=mfcc; kind=log-mel has n_mels=80 bands; leave it out"),
+        ({"kind": "whisper", "lifter": 0}, "lifter=0 is for kind=mfcc; kind=whisper has n_mels=80 bands"),
+        ({"kind": "vectors", "size": 3, "rate": 8000}, "rate=8000 is for sound, and kind=vectors takes vectors from files"),
+        ({"kind": "vectors", "size": 3, "hop": 80}, "hop=80 is for sound"),
+        ({"kind": "vectors", "size": 3, "preemphasis": 0.97}, "preemphasis=0.97 is for sound"),
         ({"deltas": 3}, "deltas: .*less than or equal to 2, found 3"),
         ({"preemphasis": 1.0}, "preemphasis: .*less than 1, found 1.0"),
     ],
@@ -141,3 +151,14 @@ def test_a_wave_without_samples_is_refused(kind, wave):
 def test_whole_numbers_are_refused():
     with pytest.raises(DataError, match=r"expected floating numbers in \[-1, 1\], found int16"):
         extract(torch.zeros(5, dtype=torch.int16), FeatureConfig())
+
+
+@SMALL
+@given(st.integers(1, 9000), st.lists(st.integers(1, 3000), max_size=6), st.integers(0, 1000))
+def test_the_loudest_band_of_blocks_is_that_of_the_whole(length, lengths, seed):
+    config = FeatureConfig(kind="whisper", chunk_seconds=1)
+    wave = torch.randn(length, generator=torch.Generator().manual_seed(seed)) / 10
+    cuts = [n for n in torch.tensor([0, *lengths]).cumsum(0).tolist() if n < length]
+    blocks = [wave[a:b] for a, b in zip(cuts, [*cuts[1:], length], strict=True)]
+    whole = extract(wave, config).max().item() * 4 - 4  # log10 of the loudest, and silence behind
+    assert loudest_band(blocks, config) == pytest.approx(whole, abs=1e-4)

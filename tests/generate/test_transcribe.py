@@ -122,6 +122,29 @@ def test_the_score_of_a_beginning_is_that_of_all_texts_that_begin_so(n_frames, s
                 return
 
 
+@pytest.mark.parametrize("weight", [0.3, 1.0])
+def test_what_begins_with_a_text_that_has_too_few_frames_is_impossible_too(weight):
+    scorer = JointScorer([frames(2, 4, 0)], blank=BLANK, eos_id=EOS, weight=weight)
+    for text in ([], [1], [1, 1], [1, 1, 2]):  # between equal tokens a blank must be
+        added = scorer(torch.zeros(1, 4), [Window([PROMPT, *text], source=0)])
+        assert not added.isnan().any()
+    assert added.eq(-math.inf).all()
+
+
+def test_a_search_among_texts_that_have_too_few_frames_finds_the_others():
+    (found,) = transcribe(
+        both(), tokenizer(), sources(4), beam=Beam(num_beams=30, n_best=30, max_new_tokens=5), ctc_weight=0.3
+    )
+    assert not any(math.isnan(one.log_probability) for one in found.hypotheses)
+    assert found.hypotheses[0].log_probability > -math.inf
+
+
+def test_a_joint_score_without_ctc_is_that_of_attention():
+    said = torch.from_numpy(frames(1, 4, 1))
+    scorer = JointScorer([frames(3, 4, 0)], blank=BLANK, eos_id=EOS, weight=0.0)
+    assert torch.equal(scorer(said, [Window([PROMPT], source=0)]), said)
+
+
 @given(st.integers(0, 10_000), st.floats(0.05, 0.95))
 def test_both_have_their_share(seed, weight):
     log_p, said = frames(6, 5, seed), torch.from_numpy(frames(1, 5, seed + 1))
@@ -169,7 +192,7 @@ def test_many_sources_come_out_as_each_alone(method, num_beams):
 
 @pytest.mark.parametrize("length", range(1, 10))
 def test_frames_are_counted_as_the_convolutions_leave_them(length):
-    assert n_frames_of(both(), length) == both().read(sources(length)[0][None]).states.shape[1]
+    assert n_frames_of(both().config, length) == both().read(sources(length)[0][None]).states.shape[1]
 
 
 def test_an_encoder_alone_is_read_by_ctc():

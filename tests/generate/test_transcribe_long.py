@@ -15,11 +15,18 @@ from hypothesis import strategies as st
 
 import tones
 from glassformer import load
+from glassformer.data.utterances import read_utterances
 from glassformer.errors import ConfigError, DataError
 from glassformer.features import FeatureConfig
 from glassformer.generate import Beam, Segment, Word
+from glassformer.generate.vectors import padded_vectors
+from glassformer.lens.glass import open_glass, trace_text
+from glassformer.lens.views.heard import moment
+from glassformer.models import ModelConfig, build_model
+from glassformer.pipeline import Pipeline
 from glassformer.pipeline.transcribe import Hearing, transcribe_each
 from glassformer.pipeline.windows import Joiner, cuts, quietest
+from glassformer.training.hearing import Hearing as TrainingHearing
 
 SHORT = "abba cab dead bead e"
 
@@ -248,6 +255,88 @@ def test_vectors_from_files_are_read_as_they_are(tmp_path):
     assert found.words[1].start == pytest.approx(100 * tones.moment(SHORT, 5), abs=3)  # in vectors
     with pytest.raises(DataError, match="reads vectors of 24 numbers"):
         plain.transcribe(vectors[:, :5])
+
+
+@pytest.mark.parametrize("head", ["tokens", "labels"])
+def test_what_is_done_to_vectors_in_training_is_done_wherever_they_are_read(head, tmp_path):
+    """The vectors of a training batch are those that the model reads when it is asked, and those of the glass box."""
+    folder = tmp_path / "one"
+    folder.mkdir()
+    np.save(folder / "said.npy", np.random.default_rng(0).normal(3, 2, (20, 3)))
+    (folder / "said.txt").write_text("ab")
+    features = FeatureConfig.parse({"kind": "vectors", "size": 3, "normalise": "utterance", "deltas": 1})
+    corpus = read_utterances(folder)
+    trained = padded_vectors([TrainingHearing({"train": corpus.rows}, features).vectors("train", 0)])[0]
+    assert not np.allclose(trained[0, :, :3], np.load(folder / "said.npy"))
+    sizes = {"shape": "encoder", "vectors": {"size": features.channels}, "max_len": 40, "d_model": 8, "n_heads": 1}
+    known = tones.tones_tokenizer()
+    last = {"head": "labels", "labels": ("a", "b")} if head == "labels" else {"ctc_blank": known.pad_id}
+    model = build_model(ModelConfig.parse({**sizes, **last, "n_layers": 1, "vocab_size": known.vocab_size})).eval()
+    pipe = Pipeline(model, known, features=features)
+    read: list[torch.Tensor] = []
+    model.register_forward_pre_hook(lambda _, given: read.append(given[0]))
+    array = np.load(folder / "said.npy").astype(np.float32)
+    for source in (folder / "said.npy", array, torch.tensor(array, requires_grad=True), corpus.rows[0]):
+        if head == "labels":
+            pipe.classify_sounds([source])
+        else:
+            pipe.transcribe(source, num_beams=1)
+            list(pipe.stream_transcription(source, num_beams=1))
+    assert len(read) == (4 if head == "labels" else 8)
+    assert all(torch.equal(one, trained) for one in read)
+    for source in (str(folder / "said.npy"), array):
+        trace = trace_text(model, known, source, features=features)
+        assert torch.equal(trace.replay.given["encoder.vectors"], trained)
+    ask = pipe.classify_many if head == "labels" else pipe.transcribe_many
+    with pytest.raises(DataError, match="samples: holds no vector"):
+        ask([array[:0]])
+
+
+def test_silence_that_is_trimmed_in_training_is_trimmed_wherever_sound_is_heard(tmp_path):
+    """The vectors are those of training, and the times those of the file."""
+    quiet = np.zeros(round(1.3 * tones.RATE), np.float32)
+    samples = np.concatenate([quiet, tones.said(SHORT), quiet])
+    tones.write(tmp_path / "said.wav", samples)
+    (tmp_path / "said.txt").write_text(SHORT)
+    features = tones.FEATURES.updated({"trim_db": 40.0})
+    trained = TrainingHearing({"train": read_utterances(tmp_path).rows}, features).vectors("train", 0)[None]
+    whole = tones.pipeline()
+    pipe = Pipeline(whole.model, whole.tokenizer, features=features)
+    read: list[torch.Tensor] = []
+    hook = whole.model.register_forward_pre_hook(lambda _, given: read.append(given[0]))
+    found = pipe.transcribe(tmp_path / "said.wav", num_beams=1, words=True)
+    hook.remove()
+    assert [one.shape for one in read] == [trained.shape]
+    assert torch.equal(read[0], trained)
+    assert trained.shape[1] < features.frames(len(samples)) - 200
+    expected = whole.transcribe(tmp_path / "said.wav", num_beams=1, words=True)
+    assert (found.text, found.duration) == (SHORT, expected.duration) == (expected.text, len(samples) / tones.RATE)
+    for one, other in zip(found.words, expected.words, strict=True):
+        assert (one.text, one.start, one.end) == (other.text, pytest.approx(other.start), pytest.approx(other.end))
+    trace = trace_text(whole.model, whole.tokenizer, str(tmp_path / "said.wav"), features=features)
+    assert torch.equal(trace.replay.given["encoder.vectors"], trained)
+    assert trace.tokens["encoder"].labels[:2] == ("1.35s", "1.36s")
+    assert moment(trace, 100) == pytest.approx(2.35)
+    trace.save(tmp_path / "said.glass")
+    assert moment(open_glass(tmp_path / "said.glass"), 100) == pytest.approx(2.35)
+
+
+@pytest.mark.parametrize(("window", "pause"), [(3.0, tones.GAP), (5.0, 0.4)])
+def test_windows_that_are_trimmed_are_joined_as_the_others_are(window, pause):
+    text = long_text(40)
+    whole = tones.pipeline()
+    pipe = Pipeline(whole.model, whole.tokenizer, features=tones.FEATURES.updated({"trim_db": 40.0}))
+    samples = tones.said(text, pause=pause)
+    found, expected = (one.transcribe(samples, num_beams=1, window=window, words=True) for one in (pipe, whole))
+    assert (found.text, found.duration) == (text, pytest.approx(expected.duration))
+    for one, other in zip(found.words, expected.words, strict=True):
+        assert (one.text, one.start) == (other.text, pytest.approx(other.start, abs=0.021))
+
+
+def test_samples_and_vectors_in_a_type_that_numpy_lacks_are_read():
+    pipe, samples = tones.pipeline(), torch.from_numpy(tones.said(SHORT))
+    assert pipe.transcribe(samples.requires_grad_(), num_beams=1).text == SHORT
+    assert pipe.transcribe(samples.detach().bfloat16(), num_beams=1).text == SHORT
 
 
 def test_sounds_are_given_their_labels(tmp_path):

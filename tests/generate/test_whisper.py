@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from glassformer.errors import CheckpointError, ConfigError
+from glassformer.features import extract
 from glassformer.generate.transcription import Segment, Word
 from glassformer.generate.whisper import WhisperSettings, is_whispers, settings_of, transcribe_sound, windows_heard
 from glassformer.generate.whisper.decoding import compression_ratio, decode_window
@@ -142,6 +143,15 @@ def test_steering_tokens_and_those_of_the_folder_never_come() -> None:
         assert not found & {id_of("<|notimestamps|>"), id_of("<|startofprev|>"), id_of("<|nospeech|>")}
     assert 32 not in allowed(times=False)
     assert 32 in allowed("a", times=False)
+
+
+def test_the_rules_follow_the_logits_to_any_device() -> None:
+    """A search computes where there are numbers of 64 bits, whatever the model does."""
+    elsewhere = torch.empty(2, vocab_size(), device="meta")
+    for times, new in ((False, 0), (False, 1)):
+        rules = Rules.of(told(suppress_tokens=[33], begin_suppress_tokens=[32]), times=times)
+        assert rules(elsewhere, [[65]] * 2, new).device.type == "meta"
+    assert not any(isinstance(value, torch.Tensor) for value in vars(Rules.of(told(), times=True)).values())
 
 
 def test_where_all_times_are_likelier_than_any_text_one_of_them_comes() -> None:
@@ -323,6 +333,25 @@ def test_every_window_is_filled_up_with_silence() -> None:
     assert [tuple(vectors.shape) for vectors in model.heard] == [(1, 100, 8)] * 2
 
 
+def test_the_frames_of_the_windows_are_those_of_the_whole_sound() -> None:
+    wave = np.concatenate([noise(1.2), (noise(1.3, 1) / 30_000).astype(np.float32)])
+    whole = extract(torch.from_numpy(wave), FEATURES)
+
+    def heard(**more: Any) -> torch.Tensor:
+        model = Scripted(*[Script([ids_of("0.00", "a", "1.00")])] * 3)
+        blocks = np.array_split(wave, 7)
+        transcribe_sound(model, tokenizer(), FEATURES, generation(), blocks, WhisperSettings(language="en"), **more)
+        return torch.cat([vectors[0] for vectors in model.heard])[: len(whole)]
+
+    ours = heard(again=lambda: np.array_split(wave, 4))
+    assert torch.allclose(
+        ours[:-2], whole[:-2], atol=1e-5
+    )  # behind the last sample is silence here, and a mirror there
+    own = heard()  # without them each window counted from its own loudest
+    assert torch.allclose(own[:100], whole[:100], atol=1e-5)
+    assert (own[205:-2] < whole[205:-2] - 0.1).all()
+
+
 def test_windows_are_told_as_they_come_and_blocks_are_read_no_sooner() -> None:
     read: list[int] = []
 
@@ -340,7 +369,7 @@ def test_windows_are_told_as_they_come_and_blocks_are_read_no_sooner() -> None:
         WhisperSettings(language="en"),
     )
     assert next(windows).until == 1.0
-    assert len(read) == 2
+    assert len(read) == 3  # the last frames of a window reach over its end
     assert [heard.until for heard in windows] == [2.0, 3.0]
 
 
@@ -393,6 +422,7 @@ def test_a_file_of_three_hours_is_transcribed_in_bounded_memory(tmp_path: Path) 
 
 
 @given(st.lists(st.integers(0, 40), max_size=20), st.lists(st.integers(0, 30), min_size=1, max_size=20))
+@example([25, 25, 1], [26, 0])
 def test_windows_of_a_sound_are_those_of_the_whole(lengths: list[int], steps: list[int]) -> None:
     whole = np.arange(sum(lengths), dtype=np.float32)
     sound = Sound(np.split(whole, list(itertools.accumulate(lengths))[:-1]) if lengths else [])

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from glassformer.errors import DataError
 from glassformer.lessons import sound as chapter
 from glassformer.lessons.models.ear import Ear, melody
-from glassformer.ops.mel import hertz_of, mel_of
+from glassformer.ops.mel_scale import hertz_of, mel_of
 
 EAR = Ear()
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from torch import Tensor
 from glassformer.checkpoints import save_model
 from glassformer.checkpoints.open import open_model
 from glassformer.checkpoints.preprocessor import read_features
+from glassformer.errors import ConfigError
 from glassformer.features import FeatureConfig, extract
 from glassformer.generate.whisper.decoding import Decoded, decode_window, hear_language
 from glassformer.generate.whisper.settings import WhisperSettings
@@ -124,6 +126,39 @@ def test_greedy_tokens_are_those_of_the_rules_of_transformers(times: bool, tmp_p
         assert list(ours(model, vectors, prompt).ids) == expected
         code, _ = hear_language(model, model.read(vectors[None]), told())
         assert told().languages[code] == int(theirs.detect_language(input_features=vectors.T[None])[0])
+
+
+MULTILINGUAL = {51_865: 99, 51_866: 100}  # tokens, languages
+
+
+@pytest.mark.parametrize("size", MULTILINGUAL)
+def test_every_language_and_task_begins_with_the_tokens_of_transformers(size: int) -> None:
+    """The special tokens of a published vocabulary, in their order; plain tokens are stood in for by numbers."""
+    theirs = pytest.importorskip(
+        "transformers.models.whisper.tokenization_whisper", reason="parity is with transformers"
+    )
+    codes = list(theirs.LANGUAGES)[: MULTILINGUAL[size]]
+    known = theirs.WhisperTokenizer(vocab={str(id): id for id in range(50_257)}, merges=[])
+    steering = ("translate", "transcribe", "startoflm", "startofprev", "nospeech", "notimestamps")
+    special = [f"<|{name}|>" for name in ("startoftranscript", *codes, *steering)]
+    known.add_special_tokens({"additional_special_tokens": special})
+    assert len(known) + 1501 == size  # with the times
+    ids = {text: known.convert_tokens_to_ids(text) for text in ["<|endoftext|>", *special]}
+    tokens = Tokens.of(cast("Any", SimpleNamespace(special_tokens=ids)), {}, size)
+    assert (tokens.start, tokens.end, tokens.first_time) == (50_258, 50_257, size - 1501)
+    assert list(tokens.languages) == codes
+    for name, code in theirs.TO_LANGUAGE_CODE.items():
+        if code not in codes:
+            with pytest.raises(ConfigError, match="is not known to this model"):
+                tokens.code(name)
+            continue
+        for task in theirs.TASK_IDS:
+            for times in (True, False):
+                known.set_prefix_tokens(language=name, task=task, predict_timestamps=times)
+                for asked in (name, name.title(), code):
+                    assert tokens.beginning(asked, task, times=times) == known.prefix_tokens
+    for text in special[1 + len(codes) :]:
+        assert text == "<|notimestamps|>" or ids[text] in tokens.never
 
 
 @pytest.mark.parametrize("n_mels", [80, 128])

@@ -16,7 +16,7 @@ from glassformer.checkpoints.load import Loaded
 from glassformer.checkpoints.open import open_model
 from glassformer.data.sound import read_sound
 from glassformer.features import extract
-from glassformer.generate.whisper import WhisperSettings, transcribe_sound
+from glassformer.generate.whisper import WhisperSettings, transcribe_sound, windows
 from glassformer.generate.whisper.decoding import decode_window
 from glassformer.generate.whisper.tokens import Tokens
 
@@ -151,6 +151,78 @@ def test_a_longer_sound_goes_through_several_windows(loaded: Loaded, recording: 
     assert found.duration - times[-1] < 3
     assert len(found.segments) >= 8
     assert found.text.lower().count("fail better") == 8
+
+
+@pytest.fixture(scope="module")
+def sounds(recording: Path, recordings: Path) -> dict[str, np.ndarray]:
+    """Over a minute each: somebody reading again and again, and in turns with strings of digits."""
+    read, draw = read_sound(recording, RATE).samples, random.Random(5)
+    digits = [joined(recordings, draw, [draw.randrange(10) for _ in range(7)], "theo") for _ in range(6)]
+    return {"reading": np.tile(read, 8), "in turns": np.concatenate([part for one in digits for part in (one, read)])}
+
+
+@pytest.mark.parametrize("conditioned", [True, False])
+@pytest.mark.parametrize("name", ["reading", "in turns"])
+def test_windows_segments_and_times_are_those_of_faster_whisper(
+    folder: Path,
+    loaded: Loaded,
+    sounds: dict[str, np.ndarray],
+    name: str,
+    conditioned: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Greedily, from the frames that it computes: zeros are behind the last of them, where ours are those of silence, as in a
+    sound of less than a window."""
+    wave = sounds[name]
+    theirs = runtime(folder)
+    frames = torch.from_numpy(np.ascontiguousarray(theirs.feature_extractor(wave).T))[:-1]
+
+    class OverTheirFrames(windows.Listener):
+        def read(self, around: Any, start: int) -> Any:
+            first = start // self.features.hop
+            known = frames[first : first + 3000]
+            with torch.inference_mode():
+                return self.model.read(torch.nn.functional.pad(known, (0, 0, 0, 3000 - len(known)))[None])
+
+    expected, _ = theirs.transcribe(wave, beam_size=1, temperature=0.0, condition_on_previous_text=conditioned)
+    monkeypatch.setattr(windows, "Listener", OverTheirFrames)
+    assert_same(loaded, wave, list(expected), conditioned)
+
+
+@pytest.mark.parametrize("conditioned", [True, False])
+@pytest.mark.parametrize("name", ["reading", "in turns"])
+def test_speech_before_a_silence_has_the_segments_that_faster_whisper_gives(
+    folder: Path, loaded: Loaded, sounds: dict[str, np.ndarray], name: str, conditioned: bool
+) -> None:
+    """From our own frames, where no window ends in the zeros that faster-whisper puts behind the last frame."""
+    speech = sounds[name]
+    wave = np.concatenate([speech, np.zeros(32 * RATE, np.float32)])
+    expected, _ = runtime(folder).transcribe(wave, beam_size=1, temperature=0.0, condition_on_previous_text=conditioned)
+    of_speech = [segment for segment in expected if segment.start < len(speech) / RATE - 1]
+    if name == "reading":
+        assert len(of_speech) >= 31  # four sentences in each of the eight readings, two of which may come as one
+    assert_same(loaded, wave, of_speech, conditioned)
+
+
+def runtime(folder: Path) -> Any:
+    """The same model in faster-whisper."""
+    faster_whisper = pytest.importorskip("faster_whisper", reason="parity is with faster-whisper")
+    return faster_whisper.WhisperModel(str(folder), device="cpu", compute_type="float32", cpu_threads=2)
+
+
+def assert_same(loaded: Loaded, wave: np.ndarray, expected: list[Any], conditioned: bool) -> None:
+    """Our first segments are those expected: texts and tokens, and times but for a frame at the end of the sound."""
+    settings = WhisperSettings(temperature_increment_on_fallback=None, condition_on_previous_text=conditioned)
+    assert loaded.features is not None
+    assert loaded.tokenizer is not None
+    given = (loaded.model, loaded.tokenizer, loaded.features, loaded.generation, [wave], settings)
+    found = transcribe_sound(*given, again=lambda: [wave])
+    ours = found.segments[: len(expected)]
+    assert [segment.text for segment in ours] == [segment.text.strip() for segment in expected]
+    assert [list(segment.ids) for segment in ours] == [segment.tokens for segment in expected]
+    end = len(wave) / RATE  # behind which no segment of ours reaches
+    times = [(min(segment.start, end), min(segment.end, end)) for segment in expected]
+    np.testing.assert_allclose([(segment.start, segment.end) for segment in ours], times, atol=0.011)
 
 
 def test_log_mel_frames_are_those_of_transformers(loaded: Loaded, recordings: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import random
 import sys
 from pathlib import Path
@@ -15,18 +16,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.distributed.launcher import api as launcher
 
+from glassformer import machine
 from glassformer.checkpoints.film_file import read_film
 from glassformer.errors import ConfigError, GlassformerError
 from glassformer.models import ModelConfig, build_model
 from glassformer.training import Silence, train_run
 from glassformer.training.checkpoint import Checkpoints, State, damage, flatten, restore
-from glassformer.training.distributed.launch import Seat, find_seat, first_host, how_many, meet_at
+from glassformer.training.distributed.launch import Seat, find_seat, first_host, how_many, launch, meet_at
 from glassformer.training.film import FILM
 from glassformer.training.optimisers import Optimisers
 from glassformer.training.recipe import OptimiserRecipe, Recipe
 from glassformer.training.recompute import recompute_blocks
 from glassformer.training.tasks.task import Batch
+from parts import random_parts
 from processes import run_pair
 
 KINDS = ("replicate", "shard", "tensor")
@@ -60,17 +64,6 @@ def pairs_wishes(folder: Path, **loop: Any) -> dict[str, Any]:
     del asked["loop"]["batch_size"]
     asked["model"] = {**asked["model"], "d_ff": 32}
     return {**asked, "task": "embed", "tokenizer": {"kind": "words"}, "data": {"sources": [str(folder / "pairs.tsv")]}}
-
-
-def trained_parts(seed: int = 0) -> tuple[Any, Optimisers]:
-    """A model and its optimisers, all their numbers random."""
-    model = build_model(CONFIG, seed)
-    optimisers = Optimisers(model, OptimiserRecipe())
-    draw = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for tensor in (*model.parameters(), *flatten(optimisers).values()):
-            tensor.copy_(torch.rand(tensor.shape, generator=draw))
-    return model, optimisers
 
 
 def random_model() -> Any:
@@ -165,7 +158,7 @@ class Both:
         words = ["the", "cat", "sat", "on", "a", "mat", "and", "the", "dog", "ran", "to", "a", "door", "of", "rain"]
         pairs_wishes(folder)
         (folder / "words.txt").write_text("".join(" ".join(draw.choices(words, k=6)) + ".\n" for _ in range(200)))
-        self.model, self.optimisers = trained_parts()
+        self.model, self.optimisers = random_parts(CONFIG)
         Checkpoints(folder / "alone", 2).save(self.model, self.optimisers, None, State(step=7), "data")
 
         def alone() -> None:
@@ -378,6 +371,18 @@ def test_forgetful_blocks_have_the_same_gradients(shape: str, dropout: float) ->
         kept.append({name: p.grad for name, p in model.named_parameters()})
     for name, gradient in kept[0].items():
         assert torch.equal(kept[1][name], gradient), name
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(8.0, "4"), (3.0, "1"), (0.5, "1")])
+def test_processes_share_the_cores_that_their_container_has(
+    monkeypatch: pytest.MonkeyPatch, cores: float, threads: str
+) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    monkeypatch.setattr(os, "environ", environment)
+    monkeypatch.setattr(machine, "cores", lambda: cores)
+    monkeypatch.setattr(launcher, "elastic_launch", lambda config, program: lambda *arguments: None)
+    assert launch(2, ["train"]) == 0
+    assert environment["OMP_NUM_THREADS"] == threads
 
 
 if __name__ == "__main__":

@@ -22,25 +22,15 @@ from glassformer.training.checkpoint import flatten, untied
 from glassformer.training.distributed.parts import METADATA, TensorPlanner, TensorsOnly, read_parts
 from glassformer.training.optimisers import Optimisers
 from glassformer.training.recipe import OptimiserRecipe
+from parts import random_parts
 
 CONFIG = ModelConfig.parse({"d_model": 8, "n_layers": 1, "n_heads": 2, "max_len": 8, "vocab_size": 11})
-
-
-def random_parts(seed: int) -> tuple[Any, Optimisers]:
-    """A model and its optimisers, all their numbers random."""
-    model = build_model(CONFIG, seed)
-    optimisers = Optimisers(model, OptimiserRecipe())
-    draw = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for tensor in (*model.parameters(), *flatten(optimisers).values()):
-            tensor.copy_(torch.rand(tensor.shape, generator=draw))
-    return model, optimisers
 
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     """The parts of a checkpoint, as torch writes them."""
-    model, optimisers = random_parts(0)
+    model, optimisers = random_parts(CONFIG, 0)
     tensors = {f"model.{name}": value for name, value in untied(model).items()}
     tensors |= {f"optimiser.{name}": value for name, value in flatten(optimisers).items()}
     with warnings.catch_warnings():
@@ -92,7 +82,7 @@ def payloads(mark: Path) -> list[bytes]:
 
 
 def test_no_hostile_description_is_executed(saved: Path, tmp_path: Path) -> None:
-    model, optimisers = random_parts(1)
+    model, optimisers = random_parts(CONFIG, 1)
     mark = tmp_path / "executed"
     hostile = payloads(mark)
     assert len(hostile) >= 30
@@ -115,7 +105,7 @@ def test_the_same_descriptions_are_executed_by_a_plain_reader(tmp_path: Path) ->
 
 
 def test_what_is_saved_as_bytes_is_not_unpickled(saved: Path, tmp_path: Path) -> None:
-    model, optimisers = random_parts(1)
+    model, optimisers = random_parts(CONFIG, 1)
     mark = tmp_path / "executed"
     name = "model.decoder.norm.weight"
     with warnings.catch_warnings():
@@ -130,9 +120,9 @@ def test_what_is_saved_as_bytes_is_not_unpickled(saved: Path, tmp_path: Path) ->
 
 
 def test_parts_come_back_as_they_were(saved: Path) -> None:
-    model, optimisers = random_parts(1)
+    model, optimisers = random_parts(CONFIG, 1)
     read_parts(saved, model, optimisers, None)
-    expected, state = random_parts(0)
+    expected, state = random_parts(CONFIG, 0)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), expected.parameters(), strict=True))
     assert all(torch.equal(flatten(optimisers)[name], value) for name, value in flatten(state).items())
 
@@ -150,12 +140,12 @@ def test_a_file_elsewhere_is_not_read(saved: Path) -> None:
         info.relative_path = "../elsewhere.distcp"
     (saved / METADATA).write_bytes(pickle.dumps(metadata))
     with pytest.raises(CheckpointError, match="lies outside"):
-        read_parts(saved, *random_parts(1), None)
+        read_parts(saved, *random_parts(CONFIG, 1), None)
 
 
 def test_damaged_descriptions_are_one_sentence(saved: Path) -> None:
     sound, draw = (saved / METADATA).read_bytes(), random.Random(0)
-    model, optimisers = random_parts(1)
+    model, optimisers = random_parts(CONFIG, 1)
     n_refused = 0
     for _ in range(60):
         place = draw.randrange(len(sound))

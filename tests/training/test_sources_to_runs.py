@@ -11,7 +11,12 @@ import zstandard
 
 from glassformer.pipeline import load
 from glassformer.training import Recipe
+from glassformer.training.recipe import DataRecipe
+from glassformer.training.tasks import running
+from glassformer.training.tasks.text import Text
 from running import QUICK, SENTENCES
+from shards import prepared as shards_of
+from shards import write_inputs
 
 TEXT = SENTENCES * 30
 
@@ -193,3 +198,15 @@ def test_files_to_validate_on_are_taken_whole(command, tmp_path):
     assert done.code == 0, done.err
     assert "validation as given: 1 document" in done.err
     assert "over 224 targets" in done.err
+
+
+def test_each_file_beside_shards_is_hashed_once(tmp_path, monkeypatch):
+    shards_of(write_inputs(tmp_path / "texts"), tmp_path / "shards")
+    held, hashed = tmp_path / "held.txt", []
+    held.write_text(SENTENCES)
+    monkeypatch.setattr(running, "sha256", lambda path: hashed.append(path) or "its digest")
+    task = Text(DataRecipe.parse({"sources": [str(tmp_path / "shards")], "validation": [str(held)]}, "data"))
+    assert hashed == [held]
+    assert task.digests is not None
+    assert task.digests[str(held)] == "its digest"
+    assert len(task.digests) > 1

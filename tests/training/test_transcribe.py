@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,15 @@ import torch
 
 from glassformer import train
 from glassformer.checkpoints.preprocessor import read_features
-from glassformer.errors import ConfigError, DataError
+from glassformer.data.sound import read_sound
+from glassformer.errors import CheckpointError, ConfigError, DataError
 from glassformer.models.vectors import subsampled
 from glassformer.ops.losses import places_needed
 from glassformer.training import Recipe
 from glassformer.training import hearing as hearing_room
+from glassformer.training import origin as origin_room
+from glassformer.training.plan.memory import footprint
+from glassformer.training.plan.timing import timed
 from toys import TOYS_OF_VECTORS, Notes, prepared, tone, toy_wishes, write_wave
 
 pytestmark = pytest.mark.usefixtures("swift")
@@ -156,6 +162,74 @@ def test_noise_comes_out_of_the_files_that_are_named(tmp_path):
     assert torch.equal(batch.inputs["source_at"], plain.inputs["source_at"])
     louder = (batch.inputs["source"] - plain.inputs["source"])[..., :1]  # the band of the hum
     assert louder[plain.inputs["source_at"] >= 0].mean() > 0.5
+
+
+NOISY = {"augment.noise_db": (0, 10)}
+
+
+@pytest.fixture
+def under_noise(tmp_path):
+    """Spoken rows, a file of noise, and wishes that mix the two."""
+    (tmp_path / "noise").mkdir()
+    write_wave(tmp_path / "noise" / "hum.wav", tone(100, 900, np.random.default_rng(0)))
+    source = TOYS_OF_VECTORS["transcribe"].write(tmp_path)
+    return source, tmp_path / "noise", {**NOISY, "augment.noise": str(tmp_path / "noise")}
+
+
+@pytest.mark.parametrize("content", [b"RIFF", b""])
+def test_a_bad_file_of_noise_stops_a_run_before_anything_is_written(tmp_path, under_noise, content):
+    source, noise, wishes = under_noise
+    (noise / "never drawn.wav").write_bytes(content)
+    with pytest.raises(DataError, match=r"never drawn\.wav"):
+        run("transcribe", tmp_path, source, **wishes)
+    assert not (tmp_path / "run").exists()
+
+
+def test_noise_without_a_sample_is_refused(tmp_path, under_noise):
+    source, noise, wishes = under_noise
+    write_wave(noise / "silent.wav", np.zeros(0, np.float32))
+    with pytest.raises(DataError, match=r"silent\.wav"):
+        run("transcribe", tmp_path, source, **wishes)
+
+
+@pytest.mark.parametrize("which", ["noise", "voice"])
+def test_a_sound_that_has_changed_is_refused_by_its_name(tmp_path, under_noise, which):
+    source, noise, wishes = under_noise
+    more = {**wishes, "loop.save_every": 2, "loop.eval_every": 6, "loop.sample_every": 6}
+    run("transcribe", tmp_path, source, **more)
+    shutil.rmtree(tmp_path / "run" / "final")
+    changed = noise / "hum.wav" if which == "noise" else sorted(source.glob("*.wav"))[0]
+    samples = read_sound(changed, 8000).samples
+    write_wave(changed, samples[::-1].copy())
+    with pytest.raises(CheckpointError, match=rf"has changed since: {re.escape(str(changed))} \(changed\); undo that"):
+        run("transcribe", tmp_path, source, **more)
+
+
+def test_of_many_files_of_sound_their_folder_is_told(monkeypatch):
+    monkeypatch.setattr(origin_room, "MOST_NAMED", 2)
+    files = {"a/1.wav": "x", "a/2.wav": "y", "b/1.wav": "z"}
+    told = origin_room.in_folders(files)
+    assert told.keys() == {"a/", "b/"}
+    again = origin_room.in_folders({**files, "a/2.wav": "w"})
+    assert [name for name in told if told[name] != again[name]] == ["a/"]
+    assert origin_room.in_folders({"a/1.wav": "x"}) == {"a/1.wav": "x"}
+
+
+def test_evaluations_are_priced_as_writing_all_that_they_write(tmp_path):
+    recipe, task = prepared("transcribe", tmp_path)
+    timing = timed(recipe, task, torch.device("cpu"), 2)
+    tokens, rows = task.measured(whole=True)
+    assert rows == len(task.kept["validation"])
+    assert timing.writing > 0
+    assert timing.evaluation(task) == pytest.approx(timing.asking * tokens + timing.writing * rows)
+    assert timing.last_evaluation(task) == 0  # since those on the way measure all
+    assert timing.writing * rows > 5 * timing.asking * tokens
+
+
+def test_what_an_evaluation_takes_at_once_is_counted_in_vectors_and_not_in_their_numbers(tmp_path):
+    recipe, task = prepared("transcribe", tmp_path)
+    taken = footprint(recipe, task, torch.device("cpu"), None)
+    assert 1 < taken.rows_evaluated <= len(task.kept["validation"])
 
 
 def test_ctc_is_asked_for_the_words_and_attention_for_the_end_too(tmp_path):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from glassformer import machine
+from glassformer.files import nearest_existing
 
 LEAST_PYTHON = (3, 11)
 LEAST_MEMORY, LITTLE_MEMORY = 700e6, 2e9  # bytes: torch alone takes 300 MB
@@ -42,13 +43,13 @@ def checkup(folder: Path) -> Iterator[Finding]:
     """Every check in turn. `folder`: where runs would be written."""
     for name, check in CHECKS.items():
         try:
-            yield from check(folder) if check in OF_A_FOLDER else check()  # type: ignore[call-arg]
+            yield from check(folder)
         except Exception as error:  # a machine may be broken in any way
             told = (str(error).strip().splitlines() or [""])[0][:120]
             yield Finding(name, "note", f"could not be found out ({type(error).__name__}: {told})")
 
 
-def system() -> Iterator[Finding]:
+def system(folder: Path) -> Iterator[Finding]:
     """Operating system, processor and cores."""
     cores, there = machine.cores(), os.cpu_count() or 1
     kind = machine.processor() or platform.processor() or platform.machine()
@@ -56,7 +57,7 @@ def system() -> Iterator[Finding]:
     yield Finding("machine", "ok", f"{platform.system()} {platform.machine()}, {kind}, {share}")
 
 
-def memory() -> Iterator[Finding]:
+def memory(folder: Path) -> Iterator[Finding]:
     """Memory that is free, and swap in use."""
     found = machine.memory()
     if found is None:
@@ -79,7 +80,7 @@ def memory() -> Iterator[Finding]:
         )
 
 
-def python() -> Iterator[Finding]:
+def python(folder: Path) -> Iterator[Finding]:
     """The version of Python."""
     now = sys.version_info[:3]
     said = f"{'.'.join(map(str, now))} in {sys.prefix}"
@@ -89,7 +90,7 @@ def python() -> Iterator[Finding]:
         yield Finding("python", "ok", said)
 
 
-def packages() -> Iterator[Finding]:
+def packages(folder: Path) -> Iterator[Finding]:
     """Every package that is needed, by version; and which extras are there."""
     try:
         needed = importlib.metadata.requires("glassformer") or []
@@ -141,7 +142,7 @@ def numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0])[:3])
 
 
-def torch_itself() -> Iterator[Finding]:
+def torch_itself(folder: Path) -> Iterator[Finding]:
     """Whether torch can be imported, from where, and for what it was built."""
     try:
         torch: Any = importlib.import_module("torch")
@@ -159,7 +160,7 @@ def torch_itself() -> Iterator[Finding]:
         )
 
 
-def accelerators() -> Iterator[Finding]:
+def accelerators(folder: Path) -> Iterator[Finding]:
     """GPUs, and a torch that does not suit the machine."""
     import torch
 
@@ -188,7 +189,7 @@ def accelerators() -> Iterator[Finding]:
         yield Finding("accelerator", "ok", "none; training runs on the CPU")
 
 
-def threads() -> Iterator[Finding]:
+def threads(folder: Path) -> Iterator[Finding]:
     """Threads that torch would use, against the cores that it may use."""
     import torch
 
@@ -212,7 +213,7 @@ def threads() -> Iterator[Finding]:
         yield Finding("threads", "note", f"{', '.join(wrong)} is no number", "unset it, or give a number")
 
 
-def kernels() -> Iterator[Finding]:
+def kernels(folder: Path) -> Iterator[Finding]:
     """Whether the C kernels compile and load."""
     import warnings
 
@@ -239,7 +240,7 @@ def kernels() -> Iterator[Finding]:
     yield Finding("C kernels", "note", reason, f"{todo}; training works without them, slower")
 
 
-def precision() -> Iterator[Finding]:
+def precision(folder: Path) -> Iterator[Finding]:
     """Which numbers multiply faster here: measured."""
     import torch
 
@@ -264,7 +265,7 @@ def precision() -> Iterator[Finding]:
 
 def disk(folder: Path) -> Iterator[Finding]:
     """Where runs would be written: room, speed, and kind."""
-    place = next((some for some in (folder, *folder.absolute().parents) if some.exists()), Path.cwd())
+    place = nearest_existing(folder)
     free = machine.free_disk(place)
     room = "unknown room" if free is None else f"{free / 1e9:.1f} GB free"
     try:
@@ -310,7 +311,7 @@ def write_speed(place: Path) -> float:
         path.unlink(missing_ok=True)
 
 
-def temporary() -> Iterator[Finding]:
+def temporary(folder: Path) -> Iterator[Finding]:
     """The folder for temporary files."""
     try:
         place = Path(tempfile.gettempdir())
@@ -324,30 +325,29 @@ def temporary() -> Iterator[Finding]:
         yield Finding("temporary files", "ok", f"{place}" + ("" if free is None else f": {free / 1e9:.1f} GB free"))
 
 
-def home() -> Iterator[Finding]:
+def home(folder: Path) -> Iterator[Finding]:
     """Where the compiled kernels are kept."""
-    asked = os.environ.get("GLASSFORMER_HOME")
     try:
-        place = Path(asked) if asked else Path.home() / ".cache" / "glassformer"
+        place = machine.home()
     except RuntimeError:
         yield Finding("home", "note", "there is no home folder", "set GLASSFORMER_HOME to a folder that can be written")
         return
-    nearest = next((some for some in (place, *place.absolute().parents) if some.exists()), None)
-    if nearest is None or not nearest.is_dir() or not os.access(nearest, os.W_OK):
+    nearest = nearest_existing(place)
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         todo = "set GLASSFORMER_HOME to a folder that can be written: the compiled kernels are kept there"
         yield Finding("home", "note", f"{place} cannot be written", todo)
     else:
         yield Finding("home", "ok", f"{place}")
 
 
-def words() -> Iterator[Finding]:
+def words(folder: Path) -> Iterator[Finding]:
     """Whether text can be printed."""
     encoding = getattr(sys.stdout, "encoding", None) or ""
     if encoding.lower().replace("-", "") not in ("utf8", ""):
         yield Finding("terminal", "note", f"prints {encoding}, which lacks letters", "set PYTHONUTF8=1")
 
 
-def running() -> Iterator[Finding]:
+def running(folder: Path) -> Iterator[Finding]:
     """Whether others keep the cores busy."""
     load, cores = os.getloadavg()[0], machine.cores()
     if load > 1.5 * cores:
@@ -355,7 +355,7 @@ def running() -> Iterator[Finding]:
         yield Finding("load", "note", f"{load:.1f} processes want the {cores:g} cores", todo)
 
 
-CHECKS: dict[str, Callable[..., Iterator[Finding]]] = {
+CHECKS: dict[str, Callable[[Path], Iterator[Finding]]] = {
     "machine": system,
     "load": running,
     "memory": memory,
@@ -371,4 +371,3 @@ CHECKS: dict[str, Callable[..., Iterator[Finding]]] = {
     "home": home,
     "terminal": words,
 }
-OF_A_FOLDER = (disk,)

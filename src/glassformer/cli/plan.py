@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from glassformer.cli import train
@@ -37,7 +38,9 @@ plan.__annotations__ = {
 } | {"return": None}
 
 
-def tell(wishes: dict[str, Any], folder: Path, minutes: float, budget: Budget | None, as_json: bool) -> None:
+def tell(
+    wishes: dict[str, Any], folder: Path, minutes: float, budget: Budget | None, as_json: bool, allow_changed: bool
+) -> None:
     """Make the plan of a run and print it. Leaves with FAILED where it does not fit."""
     from typer import Exit
 
@@ -45,7 +48,12 @@ def tell(wishes: dict[str, Any], folder: Path, minutes: float, budget: Budget | 
     from glassformer.training import screen_for
     from glassformer.training.plan.planning import plan_run
 
-    made = plan_run(wishes, folder, minutes=minutes, screen=screen_for(sys.stderr), budget=budget)
+    with TemporaryDirectory(prefix="glassformer-") as elsewhere:
+        if train.is_spoken_demo(wishes):  # what a run would speak into its folder
+            there = (folder / train.SPOKEN / "train.csv").exists()
+            wishes = train.spoken_demo(wishes, folder if there else Path(elsewhere))
+        screen = screen_for(sys.stderr)
+        made = plan_run(wishes, folder, minutes=minutes, screen=screen, allow_changed=allow_changed, budget=budget)
     print(json.dumps(made.to_dict(), indent=2) if as_json else rendered(made), end="\n" if as_json else "")
     if not made.fits:
         raise Exit(FAILED)
@@ -128,6 +136,8 @@ def disk_rows(made: Plan) -> Iterator[tuple[str, str, str]]:
 
 def time_rows(made: Plan) -> Iterator[tuple[str, str, str]]:
     """Pace and durations."""
+    from glassformer.training.screen import clock
+
     timing = made.timing
     if timing is None:
         yield "steps", "", "not measured, since it does not fit"
@@ -143,7 +153,7 @@ def time_rows(made: Plan) -> Iterator[tuple[str, str, str]]:
     yield "reading and choosing", clock(made.preparing), "measured"
     yield "steps", clock(made.stepping or 0.0), f"{made.epochs:.1f} times through the data"
     yield "once through the data", clock(made.steps_per_epoch * timing.usual), f"{made.steps_per_epoch:,.0f} steps"
-    yield "evaluations", clock(made.evaluating or 0.0), "from the pace of one batch"
+    yield "evaluations", clock(made.evaluating or 0.0), "from the pace of one batch, read and written"
     yield "in all", clock(made.seconds), "about"
 
 
@@ -199,11 +209,3 @@ def in_words(remedy: Remedy) -> str:
     flags = " ".join(f"--set {key}={str(value).lower()}" for key, value in remedy.settings.items())
     comes_to = f"{in_bytes(remedy.peak)}, {'fits' if remedy.fits else 'too much still'}"
     return f"{flags}: {comes_to} ({remedy.costs})"
-
-
-def clock(seconds: float) -> str:
-    """``1:02:03``, ``2:03`` or ``4.5 s``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    hours, rest = divmod(round(seconds), 3600)
-    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import itertools
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +18,13 @@ if TYPE_CHECKING:
     from glassformer.pipeline.transcribe import Spoken
 
 STDIN = "-"
-SOUNDS = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64")
 LIVE, PLAIN = 0.2, 10.0  # seconds between words on how far it is
 
 
 def sources_of(files: Sequence[str] | None, microphone: bool) -> list[str | None]:
     """The files that were named, those of folders in order; None stands for the microphone. Raises ConfigError, DataError."""
+    from glassformer.data.utterances.corpus import SOUND_EXTENSIONS
+    from glassformer.data.utterances.units import files_below
     from glassformer.errors import ConfigError, DataError
 
     if microphone:
@@ -38,9 +41,9 @@ def sources_of(files: Sequence[str] | None, microphone: bool) -> list[str | None
         if name == STDIN or not path.is_dir():
             found.append(name)
             continue
-        inside = sorted(str(one) for one in path.rglob("*") if one.suffix.lower() in SOUNDS and one.is_file())
+        inside = [str(one) for one in files_below(path) if one.suffix.lower() in SOUND_EXTENSIONS and one.is_file()]
         if not inside:
-            raise DataError(f"{path}: holds no file of sound ({', '.join(SOUNDS[:4])}, ...)")
+            raise DataError(f"{path}: holds no file of sound ({', '.join(SOUND_EXTENSIONS)})")
         found += inside
     return found
 
@@ -51,14 +54,28 @@ def label_of(name: str | None) -> str:
 
 
 def stems_of(sources: Sequence[str | None]) -> list[str]:
-    """What the files for each source are called: as the sound, with its folders before where two sounds have one name."""
-    stems = [Path(label_of(name).replace(" ", "-") if name in (None, STDIN) else name or "").stem for name in sources]
-    return [
-        stem
-        if stems.count(stem) == 1
-        else "-".join(part for part in Path(name or stem).with_suffix("").parts if part != "/")
-        for stem, name in zip(stems, sources, strict=True)
-    ]
+    """What the files for each source are called: as the sound, with its folders before where two sounds have one name, with
+    its extension behind where these are alike too, and a number where even that tells them not apart."""
+    spelled = [spellings_of(name) for name in sources]
+    counts = [Counter(one.casefold() for one in level) for level in zip(*spelled, strict=True)]  # as some systems do
+    found: list[str] = []
+    taken: set[str] = set()
+    for names in spelled:
+        stem = next((one for one, count in zip(names, counts, strict=True) if count[one.casefold()] == 1), names[-1])
+        numbered = (stem if number == 1 else f"{stem}-{number}" for number in itertools.count(1))
+        found.append(next(one for one in numbered if one.casefold() not in taken))
+        taken.add(found[-1].casefold())
+    return found
+
+
+def spellings_of(name: str | None) -> tuple[str, str, str]:
+    """A name for a source, one with its folders, and one with its extension too."""
+    if name is None or name == STDIN:
+        label = label_of(name).replace(" ", "-")
+        return label, label, label
+    path = Path(name)
+    folders = [part for part in path.parent.parts if part not in (path.anchor, "..")]
+    return path.stem, "-".join([*folders, path.stem]), "-".join([*folders, path.name])
 
 
 def source_of(pipe: Pipeline, name: str | None, seconds: float | None) -> tuple[Spoken, dict[str, Any]]:

@@ -240,6 +240,8 @@ def train(
         raise ConfigError(SEVERAL)
     if recipes:
         config, named = Path(recipes[0]), []
+    if as_json and not dry_run:
+        raise ConfigError("--json prints a plan as JSON, and training prints none: add --dry-run, or leave it out")
     wishes: dict[str, Any] = read_mapping(config) if config else {}
     for key, value in flags.items():
         if value is not None:
@@ -287,9 +289,11 @@ def run(
     if dry_run is not None:
         from glassformer.cli.plan import tell
 
-        tell(wishes, folder, minutes, time_for_all, dry_run == "json")
+        if nproc is not None:
+            raise ConfigError(f"--nproc {nproc}: a plan is that of one process; leave it out")
+        tell(wishes, folder, minutes, time_for_all, dry_run == "json", allow_changed)
         return
-    if list(sources) == [SPOKEN_DEMO]:
+    if is_spoken_demo(wishes):
         wishes = spoken_demo(wishes, folder)
     seat = find_seat()
     n = how_many(nproc, (asked.get("loop") or {}).get("device"), seat)
@@ -334,18 +338,24 @@ def built_in(names: list[str]) -> list[str]:
     return [f"demo:{names[0]}"]
 
 
+def is_spoken_demo(wishes: dict[str, Any]) -> bool:
+    """Whether what is trained on has to be spoken first."""
+    sources = (wishes.get("data") or {}).get("sources")
+    return sources in (SPOKEN_DEMO, [SPOKEN_DEMO])
+
+
 def spoken_demo(wishes: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The wishes of a run on commands that are spoken into its folder, where they are not there yet."""
     from glassformer.config import set_dotted
     from glassformer.data.speaking import speak_commands
 
-    train, unseen = speak_commands(folder / "spoken", lambda said: print(said, file=sys.stderr))
+    train, unseen = speak_commands(folder / SPOKEN, lambda said: print(said, file=sys.stderr))
     wishes = {**wishes, "data": {**(wishes.get("data") or {}), "sources": [str(train)], "validation": [str(unseen)]}}
     set_dotted(wishes, "task", wishes.get("task") or "transcribe")
     return wishes
 
 
-SPOKEN_DEMO = "demo:voice"
+SPOKEN_DEMO, SPOKEN = "demo:voice", "spoken"  # the name of it, and its folder inside that of the run
 SEVERAL = "name either files to train on, or one recipe, or --demo, not several of them"
 
 

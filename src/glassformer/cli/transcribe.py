@@ -98,6 +98,7 @@ def transcribe(
     cannot be read is told, the others are done, and the exit code is 1.
     """
     formats = formats_of(output_format, output_dir)
+    refuse_seconds(seconds, microphone)
     sources = sources_of(files, microphone)
     if output_dir is None and len(sources) > 1 and formats[0] not in ("txt", "json"):
         from glassformer.errors import ConfigError
@@ -162,13 +163,22 @@ def formats_of(asked: str, folder: Path | None) -> list[str]:
     return [asked]
 
 
+def refuse_seconds(seconds: float | None, microphone: bool) -> None:
+    """Raise ConfigError for a time to listen where nobody listens to the microphone."""
+    from glassformer.errors import ConfigError
+
+    if seconds is not None and not microphone:
+        raise ConfigError(
+            f"--seconds {seconds:g} is how long to listen to the microphone, with --microphone; files are read whole"
+        )
+
+
 def settings_of(pipe: Pipeline, asked: dict[str, Any]) -> dict[str, Any]:
     """The settings that this kind of model has, refused before anything is read. Raises ConfigError."""
     from glassformer.errors import ConfigError
     from glassformer.generate.purpose import refuse_unfit
     from glassformer.generate.whisper import WhisperSettings
-    from glassformer.generate.whisper import settings_of as checked
-    from glassformer.pipeline.listening import in_whispers_words, is_whisper
+    from glassformer.pipeline.listening import is_whisper, refuse_settings
 
     refuse_unfit(pipe.model, pipe.tokenizer, "transcribe")
     if is_whisper(pipe):
@@ -177,7 +187,7 @@ def settings_of(pipe: Pipeline, asked: dict[str, Any]) -> dict[str, Any]:
         flags = {name.replace("_", "-") for name in ("method", "ctc_weight") if name in asked}
         if flags:
             raise ConfigError(f"--{flags.pop()}: a Whisper has no CTC; the flag is for models trained here")
-        checked(in_whispers_words(asked))
+        refuse_settings(pipe, asked)
         return asked
     only = set(WhisperSettings.model_fields) - {"num_beams", "length_penalty", "max_new_tokens"}
     wrong = sorted(only & asked.keys())
@@ -186,7 +196,7 @@ def settings_of(pipe: Pipeline, asked: dict[str, Any]) -> dict[str, Any]:
             wrong[0], wrong[0].replace("_", "-")
         )
         raise ConfigError(f"--{flag} is for Whisper models, and this one was trained here")
-    pipe.hearing(asked)
+    refuse_settings(pipe, asked)
     return asked
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal, Self, cast
 
 from pydantic import Field, model_validator
 
 from glassformer.config import Config
 from glassformer.errors import ConfigError
+from glassformer.ops.framing import n_frames
+from glassformer.ops.mel_scale import mel_edges
 
 WINDOW_SECONDS, HOP_SECONDS = 0.025, 0.010  # what speech is commonly cut into (The HTK Book, section 3.1.5)
 WHISPER = {"rate": 16000, "n_fft": 400, "hop": 160, "chunk_seconds": 30, "high_hz": 8000.0}
@@ -21,7 +24,12 @@ WHISPER_FIXED: dict[str, object] = {  # what is not written in Whisper's files b
     "preemphasis": 0.0,
     "deltas": 0,
     "normalise": "none",
+    "trim_db": None,
 }
+
+
+OF_CEPSTRA = ("n_mfcc", "lifter")
+OF_VECTORS = ("kind", "size", "deltas", "normalise")  # all that counts where there is no wave
 
 
 class FeatureConfig(Config):
@@ -60,6 +68,12 @@ class FeatureConfig(Config):
         description="level: all numbers of an utterance together to mean 0 and variance 1; utterance: each channel; "
         "running: each channel by what came so far",
     )
+    trim_db: float | None = Field(
+        default=None,
+        gt=0,
+        le=120,
+        description="cut off what is so much quieter than the loudest before and behind what is heard at once; none by default",
+    )
     chunk_seconds: int | None = Field(
         default=None, ge=1, le=3600, description="whisper: shorter waves are filled up with silence to this length"
     )
@@ -89,7 +103,11 @@ class FeatureConfig(Config):
         if self.kind == "vectors":
             if self.size is None:
                 raise ConfigError("kind=vectors needs size, how many numbers each vector has")
+            waves = [name for name in type(self).model_fields if name not in OF_VECTORS]
+            self.leaves_alone(waves, "is for sound, and kind=vectors takes vectors from files")
             return self
+        if self.kind != "mfcc":
+            self.leaves_alone(OF_CEPSTRA, f"is for kind=mfcc; kind={self.kind} has n_mels={self.n_mels} bands")
         if self.size is not None:
             raise ConfigError(f"size={self.size} is for kind=vectors; kind={self.kind} makes {self.channels} numbers")
         if self.window > self.n_fft:
@@ -109,6 +127,12 @@ class FeatureConfig(Config):
         self.has_no_empty_band()
         return self
 
+    def leaves_alone(self, names: Iterable[str], why: str) -> None:
+        """Raise ConfigError for a field that has another value than its default, which would count for nothing."""
+        for name in names:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ConfigError(f"{name}={getattr(self, name)} {why}; leave it out")
+
     def is_whispers(self) -> None:
         """Raise ConfigError for what Whisper cannot be told."""
         fixed = {**WHISPER_FIXED, "window": self.n_fft}
@@ -118,8 +142,6 @@ class FeatureConfig(Config):
 
     def has_no_empty_band(self) -> None:
         """Raise ConfigError where a band lies between two frequencies, so that it would always be silent."""
-        from glassformer.ops.mel import mel_edges
-
         step = self.rate / self.n_fft
         edges = mel_edges(self.n_mels, self.low_hz, self.high_hz, self.scale)
         for band, (low, high) in enumerate(zip(edges, edges[2:], strict=False)):
@@ -141,4 +163,4 @@ class FeatureConfig(Config):
             return max(0, n_samples)
         if self.kind == "whisper":
             return max(n_samples, (self.chunk_seconds or 0) * self.rate) // self.hop
-        return 1 + (n_samples // self.hop if self.centred else max(0, n_samples - self.n_fft) // self.hop)
+        return n_frames(n_samples, self.n_fft, self.hop, centred=self.centred)

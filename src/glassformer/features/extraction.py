@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 
 import torch
 import torch.nn.functional as F
@@ -47,11 +50,12 @@ def constants(config: FeatureConfig, dtype: torch.dtype, device: torch.device) -
     )
 
 
-def extract(wave: Tensor, config: FeatureConfig) -> Tensor:
+def extract(wave: Tensor, config: FeatureConfig, loudest: float | None = None) -> Tensor:
     """The vectors of a wave. wave: ... N in [-1, 1] at config.rate (for "vectors" ... T size). Returns ... T F, of its dtype.
 
-    A wave for kind "whisper" that is shorter than a chunk is filled up with silence; a longer one is taken whole. Raises
-    DataError for what has no samples, no floating numbers, or vectors of another size.
+    A wave for kind "whisper" that is shorter than a chunk is filled up with silence; a longer one is taken whole. `loudest`:
+    `loudest_band` of a longer sound that it is cut from, for this kind alone. Raises DataError for what has no samples, no
+    floating numbers, or vectors of another size.
     """
     if not wave.is_floating_point():
         raise DataError(f"expected floating numbers in [-1, 1], found {str(wave.dtype).removeprefix('torch.')}")
@@ -60,25 +64,45 @@ def extract(wave: Tensor, config: FeatureConfig) -> Tensor:
             raise DataError(f"expected vectors of {config.size} numbers, found an array of shape {tuple(wave.shape)}")
         found = wave
     else:
-        found = from_wave(wave, config)
+        found = from_wave(wave, config, loudest)
     if found.shape[-2] == 0:
         raise DataError("there is no sample in it, so no vector can be made")
     return NORMALISERS[config.normalise](mel.with_deltas(found, config.deltas))
 
 
-def from_wave(wave: Tensor, config: FeatureConfig) -> Tensor:
+def from_wave(wave: Tensor, config: FeatureConfig, loudest: float | None = None) -> Tensor:
     """Bands or cepstra, before deltas and normalisation. wave: ... N. Returns ... T M, or ... T C for "mfcc"."""
     if wave.ndim < 1 or wave.shape[-1] == 0:
         raise DataError("there is no sample in it, so no vector can be made")
     known = constants(config, wave.dtype, wave.device)  # pyright: ignore[reportArgumentType] frozen, so it has a hash
     if config.kind == "whisper":
         missing = (config.chunk_seconds or 0) * config.rate - wave.shape[-1]
-        return mel.whisper_log_mel(F.pad(wave, (0, max(0, missing))), known.window, known.filters, config.hop)
+        filled = F.pad(wave, (0, max(0, missing)))
+        return mel.whisper_log_mel(filled, known.window, known.filters, config.hop, loudest)
     if config.preemphasis:
         wave = mel.preemphasise(wave, config.preemphasis)
     cut = mel.frames(wave, config.n_fft, config.hop, centred=config.centred)
     bands = mel.log_mel(mel.mel_power(cut, known.window, known.filters))
     return mel.cepstrum(bands, known.cosines, known.lifter) if config.kind == "mfcc" else bands
+
+
+def loudest_band(blocks: Iterable[Tensor], config: FeatureConfig) -> float:
+    """log10 of the most power in any band of any frame of a sound, its samples (N each) block by block, in bounded memory."""
+    known = constants(config, torch.float32, torch.device("cpu"))  # pyright: ignore[reportArgumentType] frozen, so it has a hash
+    half, loudest = config.n_fft // 2, mel.FLOOR
+    kept, is_first = torch.empty(0), True
+    for block in chain(blocks, [torch.zeros(half)]):
+        kept = torch.cat((kept, block))
+        if is_first and len(kept) <= half:
+            continue
+        if is_first:  # a centred frame reaches over the beginning
+            kept, is_first = F.pad(kept[None], (half, 0), mode="reflect")[0], False
+        count = (len(kept) - config.n_fft) // config.hop + 1
+        if count > 0:
+            cut = mel.frames(kept, config.n_fft, config.hop, centred=False)
+            loudest = max(loudest, float(mel.mel_power(cut, known.window, known.filters).max()))
+            kept = kept[count * config.hop :]
+    return math.log10(loudest)
 
 
 NORMALISERS = {

@@ -16,7 +16,7 @@ from glassformer.errors import ConfigError
 from glassformer.generate.context import evaluating
 from glassformer.generate.purpose import refuse_unfit
 from glassformer.generate.reading import answers, refuse_unreadable, with_start
-from glassformer.generate.vectors import batches, padded_vectors, refuse_unreadable_vectors
+from glassformer.generate.vectors import batch_for, batches, refuse_unreadable_vectors
 from glassformer.tokenizers import Tokenizer
 
 
@@ -63,12 +63,12 @@ def classify_vectors(
     """
     refuse_unfit(model, tokenizer, "classify_vectors")
     refuse_unreadable_vectors(model, vectors)
-    weight, config = next(model.parameters()), model.config
+    config = model.config
     found: dict[int, Labelling] = {}
     with evaluating(model):
         for rows in batches([len(source) for source in vectors]):
-            x, at = padded_vectors([vectors[row] for row in rows])
-            said = model(x.to(weight.device, weight.dtype), at=None if at is None else at.to(weight.device))
+            x, at = batch_for(model, [vectors[row] for row in rows])
+            said = model(x, at=at)
             for row, logits in zip(rows, said, strict=True):
                 name = names[row] if names else ""
                 found[row] = labelling(name, logits, config.labels, config.several_labels)

@@ -67,8 +67,13 @@ class JointScorer:
                     continue  # a place that nobody holds
                 frames = self.log_p[window.source]
                 known[key] = self.spelled[window.source] if before is None else grown(before, text, frames, self.blank)
-            added[row] = self.prefixes(window.source, known[key], text) - known[key].prefix
+            prefix = known[
+                key
+            ].prefix  # -inf where the frames are too few for the text, and so for all that begins with it
+            added[row] = -math.inf if prefix == -math.inf else self.prefixes(window.source, known[key], text) - prefix
         self.known = known
+        if self.weight == 0:
+            return log_p.double()
         found = torch.from_numpy(added).mul_(self.weight)
         return found if self.weight == 1 else found.add_(log_p, alpha=1 - self.weight)
 

@@ -21,7 +21,7 @@ from glassformer.generate.joint import JointScorer
 from glassformer.generate.purpose import refuse_unfit
 from glassformer.generate.timestamps import Stretch, attention_stretches, ctc_stretches, words_at
 from glassformer.generate.transcription import Segment, Transcription, Word
-from glassformer.generate.vectors import batches, n_frames_of, padded_vectors, refuse_unreadable_vectors, strides_of
+from glassformer.generate.vectors import batch_for, batches, n_frames_of, refuse_unreadable_vectors, stride_of
 from glassformer.nn.cache import Memory
 from glassformer.tokenizers import Tokenizer
 from glassformer.tokenizers.roles import START
@@ -92,7 +92,7 @@ def transcribe(
                 results = by_attention(model, tokenizer, heard, beam, weight, use_cache)
             for place, (row, result) in enumerate(zip(rows, results, strict=True)):
                 stretches = stretches_of(model, tokenizer, heard, place, result.texts[0], timing)
-                found[row] = told(tokenizer, result, stretches, len(vectors[row]), seconds, strides_of(model))
+                found[row] = told(tokenizer, result, stretches, len(vectors[row]), seconds, stride_of(model.config))
     return [found[row] for row in range(len(vectors))]
 
 
@@ -134,11 +134,8 @@ def timing_of(model: Any, words: bool | str) -> Literal["ctc", "attention"] | No
 
 def listen(model: Any, tokenizer: Tokenizer, sources: Sequence[Tensor], *, needs_ctc: bool = True) -> Heard:
     """What the encoder makes of a batch of sources, T F each."""
-    weight = next(model.parameters())
-    x, at = padded_vectors(sources)
-    x = x.to(weight.device, weight.dtype)
-    places = None if at is None else at.to(weight.device)
-    n_frames = tuple(n_frames_of(model, len(source)) for source in sources)
+    x, places = batch_for(model, sources)
+    n_frames = tuple(n_frames_of(model.config, len(source)) for source in sources)
     if model.config.shape == "encoder":
         memory, logits = None, model(x, at=places)
     else:

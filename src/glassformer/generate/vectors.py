@@ -17,28 +17,27 @@ AT_ONCE = 32  # sources in one batch,
 VECTORS_AT_ONCE = 48_000  # or so many vectors with their padding: eight minutes at 100 a second
 
 
-def strides_of(model: Any) -> int:
-    """How many vectors become one frame."""
-    return math.prod(model.config.vectors.strides)
+def stride_of(config: Any) -> int:
+    """How many vectors become one frame of a model's encoder; 1 where it reads something else."""
+    return 1 if config.vectors is None else math.prod(config.vectors.strides)
 
 
-def most_vectors(model: Any) -> int:
-    """How many vectors the encoder has positions for."""
-    config = model.config
+def most_vectors(config: Any) -> int:
+    """How many vectors the encoder of a model has positions for, each of which may come to be less than a position."""
     most = config.source_side().max_len if config.shape == "encoder_decoder" else config.max_len
-    return most * strides_of(model)
+    return most * stride_of(config)
 
 
-def n_frames_of(model: Any, n_vectors: int) -> int:
-    """How many frames the encoder leaves of so many vectors."""
-    for stride in model.config.vectors.strides:
+def n_frames_of(config: Any, n_vectors: int) -> int:
+    """How many frames the encoder of a model leaves of so many vectors."""
+    for stride in config.vectors.strides:
         n_vectors = -(-n_vectors // stride)
     return n_vectors
 
 
 def refuse_unreadable_vectors(model: Any, sources: Sequence[Tensor]) -> None:
     """Raise ConfigError for vectors of another size, none at all, more than the model reads, or numbers that are not finite."""
-    size, most = model.config.vectors.size, most_vectors(model)
+    size, most = model.config.vectors.size, most_vectors(model.config)
     for number, source in enumerate(sources):
         name = f"source {number + 1}" if len(sources) > 1 else "the source"
         if source.ndim != 2 or source.shape[1] != size:
@@ -65,10 +64,16 @@ def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
         start += count
 
 
-def padded_vectors(sources: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
-    """Sources as B T F, zeros behind the shorter ones, and each vector's position, B T, -1 there; None where there are none."""
+def padded_vectors(sources: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Sequences, T F each, as B T F with zeros behind the shorter ones, and each vector's position, B T, -1 there."""
     lengths = torch.tensor([len(source) for source in sources])
-    width = int(lengths.max())
     x = torch.nn.utils.rnn.pad_sequence([source.float() for source in sources], batch_first=True)
-    column = torch.arange(width)[None].expand(len(sources), -1)
-    return x, torch.where(column < lengths[:, None], column, -1) if bool((lengths < width).any()) else None
+    column = torch.arange(x.shape[1])[None].expand(len(sources), -1)
+    return x, torch.where(column < lengths[:, None], column, -1)
+
+
+def batch_for(model: Any, sources: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """The same where a model is, in the numbers it computes with; the positions None where nothing is padding, as alone."""
+    weight = next(model.parameters())
+    x, at = padded_vectors(sources)
+    return x.to(weight.device, weight.dtype), at.to(weight.device) if bool((at < 0).any()) else None

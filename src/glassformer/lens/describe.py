@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from glassformer.features import FeatureConfig
+from glassformer.generate.vectors import stride_of
 from glassformer.lens.arithmetic import Numbers
-from glassformer.lens.hearing import reach_of, seconds_of, stride_of
+from glassformer.lens.hearing import reach_of, seconds_of
 from glassformer.lens.layout import Page
 from glassformer.lens.parts import Line, Table
 from glassformer.lens.words import in_other_words, sides, stacks_in_words, tokenizer_in_words

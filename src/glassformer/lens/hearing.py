@@ -17,17 +17,17 @@ from torch import Tensor
 
 from glassformer.errors import ConfigError, DataError
 from glassformer.features import FeatureConfig, extract
+from glassformer.generate.vectors import stride_of
 from glassformer.models import ModelConfig
 from glassformer.models.config import VectorInput
-
-VECTOR_FILES = (".npy", ".npz", ".parquet")
+from glassformer.ops.framing import fewest_samples
 
 
 @dataclass(frozen=True)
 class Heard:
     """Vectors (S F, float32), and where they come from a wave its samples (N, as they were cut: at the rate of `features`,
     filled up with silence where that is done). `seconds` from one vector to the next, None where nobody knows. `origin` says
-    of a sound which file, how long, at which rate, and its digest."""
+    of a sound which file, how long, at which rate, and its digest; `start` when in it the first sample is, in seconds."""
 
     name: str
     vectors: Tensor
@@ -35,6 +35,7 @@ class Heard:
     features: FeatureConfig | None = None
     notes: tuple[str, ...] = ()
     origin: Mapping[str, Any] | None = None
+    start: float = 0.0
 
     @property
     def seconds(self) -> float | None:
@@ -59,12 +60,15 @@ def hear(source: str | Path | np.ndarray, reads: VectorInput, features: FeatureC
     """
     if isinstance(source, np.ndarray):
         if source.ndim == 2:
-            return fitting(Heard("vectors", torch.from_numpy(np.asarray(source, np.float32)), None, features), reads)
+            given = torch.from_numpy(np.array(source, np.float32))
+            return fitting(of_vectors("vectors", given, features), reads)
         features = known(features, "samples")
         return fitting(of_samples("samples", np.asarray(source, np.float32), features, (), None), reads)
+    from glassformer.data.utterances.corpus import ALL_VECTOR_EXTENSIONS
+
     path = Path(source)
-    if path.suffix.lower() in VECTOR_FILES:
-        return fitting(Heard(path.name, vectors_in(path), None, features), reads)
+    if path.suffix.lower() in ALL_VECTOR_EXTENSIONS:
+        return fitting(of_vectors(path.name, vectors_in(path), features), reads)
     from glassformer.data.opening import missing
     from glassformer.data.sound import read_sound
 
@@ -98,20 +102,38 @@ def vectors_in(path: Path) -> Tensor:
     return torch.from_numpy(read_vectors(Utterance(where=str(path), path=path, text="")))
 
 
+def of_vectors(name: str, given: Tensor, features: FeatureConfig | None) -> Heard:
+    """Vectors (S F) as the model reads them: with the deltas and the normalisation that its features say where it was made
+    for vectors; where it was made for sound, or says nothing, they are taken for what its features would have made.
+
+    Raises DataError where they are of another size than the features say, ConfigError for none at all.
+    """
+    if features is None or features.kind != "vectors" or given.ndim != 2 or not len(given):
+        return Heard(name, given, None, features)
+    try:
+        return Heard(name, extract(given, features), None, features)
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from None
+
+
 def of_samples(
     name: str, samples: np.ndarray, features: FeatureConfig, notes: tuple[str, ...], origin: Mapping[str, Any] | None
 ) -> Heard:
     """The vectors of samples, and the samples as they were cut. Raises DataError for none at all."""
     if not len(samples):
         raise DataError(f"{name}: there is no sample in it")
-    wave = filled(torch.from_numpy(np.array(samples, np.float32)), features)
-    return Heard(name, extract(wave, features), wave, features, notes, origin)
+    from glassformer.data.sound import heard_part
+
+    start, end = heard_part(samples, features)
+    wave = filled(torch.from_numpy(np.array(samples[start:end], np.float32)), features)
+    return Heard(name, extract(wave, features), wave, features, notes, origin, start / features.rate)
 
 
 def filled(wave: Tensor, features: FeatureConfig) -> Tensor:
     """The wave with the silence behind it that a chunk, or a single frame, calls for. wave: N."""
-    needed = features.n_fft // 2 + 1 if features.centred else features.n_fft
-    needed = max(needed, (features.chunk_seconds or 0) * features.rate)
+    needed = max(
+        fewest_samples(features.n_fft, centred=features.centred), (features.chunk_seconds or 0) * features.rate
+    )
     return F.pad(wave, (0, max(0, needed - len(wave))))
 
 
@@ -138,18 +160,13 @@ def sound_given(samples: Tensor, features: FeatureConfig) -> dict[str, Tensor]:
     return given
 
 
-def places(config: ModelConfig, count: int, seconds: float | None) -> tuple[str, ...]:
-    """What the places that the convolutions leave are called: by their times, or by their numbers."""
+def places(config: ModelConfig, count: int, seconds: float | None, start: float = 0.0) -> tuple[str, ...]:
+    """What the places that the convolutions leave are called: by their times, the first being at `start`, or by numbers."""
     if seconds is None:
         return tuple(f"v{place * stride_of(config)}" for place in range(count))
     step = seconds * stride_of(config)
     digits = 2 if step >= 0.01 else 3
-    return tuple(f"{place * step:.{digits}f}s" for place in range(count))
-
-
-def stride_of(config: ModelConfig) -> int:
-    """How many vectors come in for one place that the encoder leaves."""
-    return int(np.prod(config.vectors.strides)) if config.vectors is not None else 1
+    return tuple(f"{start + place * step:.{digits}f}s" for place in range(count))
 
 
 def reach_of(strides: tuple[int, ...]) -> int:

@@ -14,7 +14,7 @@ from glassformer.lessons.lesson import Chapter, Heading, Part, Question, equatio
 from glassformer.lessons.models.ear import Ear, melody
 from glassformer.nn.positions import sinusoids
 from glassformer.ops.attention import softmax
-from glassformer.ops.mel import hertz_of, mel_of
+from glassformer.ops.mel_scale import hertz_of, mel_of
 
 EAR = Ear()
 PITCHES = (440.0, 660.0, 880.0, 440.0)  # the last note is the first again

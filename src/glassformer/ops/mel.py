@@ -12,57 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from glassformer.ops.framing import fewest_samples, n_frames
+from glassformer.ops.mel_scale import mel_edges
+
 FLOOR = 1e-10  # power below which a logarithm is not taken: Whisper's, and librosa's `amin`
 CACHED = 128  # frames that are turned into bands together
 STEADY = 1e-5  # added to variances, so that a channel that never changes becomes zeros and not noise made large
 
 
-# --- the mel scale ----------------------------------------------------------------------------------------------------
-
-
-def mel_of(hertz: float, scale: str = "htk") -> float:
-    """Where a frequency lies on the mel scale, on which equal steps sound equally far apart.
-
-    scale: "htk" (O'Shaughnessy 1987: one formula), or "slaney" (Slaney 1998: linear up to 1000 Hz, logarithmic above).
-    """
-    return SCALES[scale][0](hertz)
-
-
-def hertz_of(mel: float, scale: str = "htk") -> float:
-    """The inverse of `mel_of`."""
-    return SCALES[scale][1](mel)
-
-
-def htk_mel(hertz: float) -> float:
-    """One formula for all frequencies, by which 1000 Hz are 1000 mels."""
-    return 2595 * math.log10(1 + hertz / 700)
-
-
-def htk_hertz(mel: float) -> float:
-    """The inverse of `htk_mel`."""
-    return 700 * (10 ** (mel / 2595) - 1)
-
-
-BEND_HZ = 1000.0  # where Slaney's scale turns from linear to logarithmic
-MEL_HZ = 200 / 3  # Hz of a mel below
-BEND_MEL = BEND_HZ / MEL_HZ
-GROWTH = math.log(6.4) / 27  # above, 27 mels multiply a frequency by 6.4
-
-
-def slaney_mel(hertz: float) -> float:
-    """Linear up to 1000 Hz, logarithmic above."""
-    return hertz / MEL_HZ if hertz < BEND_HZ else BEND_MEL + math.log(hertz / BEND_HZ) / GROWTH
-
-
-def slaney_hertz(mel: float) -> float:
-    """The inverse of `slaney_mel`."""
-    return mel * MEL_HZ if mel < BEND_MEL else BEND_HZ * math.exp(GROWTH * (mel - BEND_MEL))
-
-
-def mel_edges(n_mels: int, low_hz: float, high_hz: float, scale: str = "slaney") -> list[float]:
-    """Where bands begin, peak and end, in Hz, evenly spaced in mels: M + 2 numbers. Band m reaches from m to m + 2."""
-    low, high = mel_of(low_hz, scale), mel_of(high_hz, scale)
-    return [hertz_of(low + (high - low) * i / (n_mels + 1), scale) for i in range(n_mels + 2)]
+# --- bands of the mel scale -------------------------------------------------------------------------------------------
 
 
 def mel_filters(
@@ -108,11 +66,6 @@ def window(shape: str, length: int, size: int | None = None, dtype: torch.dtype 
     return F.pad(WINDOWS[shape](length), (before, size - length - before)).to(dtype)
 
 
-def n_frames(n_samples: int, size: int, hop: int, *, centred: bool = True) -> int:
-    """How many frames `frames` makes of a wave of at least one sample."""
-    return 1 + (n_samples // hop if centred else max(0, n_samples - size) // hop)
-
-
 def frames(wave: Tensor, size: int, hop: int, *, centred: bool = True) -> Tensor:
     """Cut a wave into frames of `size` samples that begin `hop` samples apart. wave: ... N, at least one. Returns ... T W.
 
@@ -121,7 +74,7 @@ def frames(wave: Tensor, size: int, hop: int, *, centred: bool = True) -> Tensor
     """
     n = wave.shape[-1]
     count = n_frames(n, size, hop, centred=centred)
-    needed = size - size // 2 + 1 if centred else size
+    needed = fewest_samples(size, centred=centred)
     if n < needed:
         wave = F.pad(wave, (0, needed - n))
     if centred:
@@ -155,15 +108,19 @@ def log_mel(mel_power: Tensor) -> Tensor:
     return mel_power.clamp(min=FLOOR).log()
 
 
-def whisper_log_mel(wave: Tensor, window: Tensor, filters: Tensor, hop: int) -> Tensor:
+def whisper_log_mel(wave: Tensor, window: Tensor, filters: Tensor, hop: int, loudest: float | None = None) -> Tensor:
     """Bands as Whisper reads them (Radford et al. 2022, section 2.2, and the code that goes with it): centred frames without
     the last, log10, nothing further than 8 below the loudest of the wave, and (x + 4) / 4.
 
-    wave: ... N, window: W, filters: M F. Returns ... T M with T = N // hop.
+    wave: ... N, window: W, filters: M F. `loudest`: log10 of the loudest band of a sound that the wave is a part of.
+    Returns ... T M with T = N // hop.
     """
     cut = frames(wave, len(window), hop)[..., :-1, :]
     bands = mel_power(cut, window, filters).clamp(min=FLOOR).log10()
-    return (torch.maximum(bands, bands.amax((-2, -1), keepdim=True) - 8) + 4) / 4
+    peak = bands.amax((-2, -1), keepdim=True)
+    if loudest is not None:
+        peak = peak.clamp(min=loudest)
+    return (torch.maximum(bands, peak - 8) + 4) / 4
 
 
 def cosines(n_bands: int, n_numbers: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -233,25 +190,17 @@ def normalise_utterance(x: Tensor) -> Tensor:
     return centred / (centred.square().mean(-2, keepdim=True) + STEADY).sqrt()
 
 
-def normalise_running(x: Tensor, reach: int | None = None) -> Tensor:
+def normalise_running(x: Tensor) -> Tensor:
     """Each channel less its mean and divided by its deviation over the vectors so far, the current one with them, so that it
-    can be computed while they come in. reach: count only so many of the last. x: ... T C. Returns ... T C.
+    can be computed while they come in. x: ... T C. Returns ... T C.
     """
-    sums = torch.stack([x, x.square()]).double().cumsum(-2)
+    wide = x.double()  # before it is squared: of channels far from zero float32 would lose how much they vary
     count = torch.arange(1, x.shape[-2] + 1, dtype=torch.float64, device=x.device)
-    if reach is not None:
-        sums = sums - F.pad(sums, (0, 0, reach, 0))[..., : x.shape[-2], :]
-        count = count.clamp(max=reach)
-    mean, square = sums / count[:, None]
+    mean, square = torch.stack([wide, wide.square()]).cumsum(-2) / count[:, None]
     deviation = ((square - mean.square()).clamp(min=0) + STEADY).sqrt()
-    return ((x - mean) / deviation).to(x.dtype)
+    return ((wide - mean) / deviation).to(x.dtype)
 
 
-Converter = Callable[[float], float]
-SCALES: dict[str, tuple[Converter, Converter]] = {  # to mels and back
-    "htk": (htk_mel, htk_hertz),
-    "slaney": (slaney_mel, slaney_hertz),
-}
 WINDOWS: dict[str, Callable[[int], Tensor]] = {  # periodic: the sample after the last would be the first again
     "hann": lambda n: torch.hann_window(n, dtype=torch.float64),
     "hamming": lambda n: torch.hamming_window(n, dtype=torch.float64),

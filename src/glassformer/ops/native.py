@@ -18,6 +18,7 @@ import torch
 
 from glassformer.errors import GlassformerError
 from glassformer.files import whole_file
+from glassformer.machine import home
 
 SOURCES = (Path(__file__).with_name("fused.c"), Path(__file__).with_name("decode.c"))
 # Sums may be reordered into vectors; not -ffast-math, which would switch off denormal numbers for the whole process.
@@ -74,8 +75,7 @@ def built() -> Path:
     identity = "|".join(
         [*(source.read_text(encoding="utf-8") for source in SOURCES), *FLAGS, *compiler, torch.__version__, processor()]
     )
-    folder = Path(os.environ.get("GLASSFORMER_HOME") or Path.home() / ".cache" / "glassformer")
-    path = folder / f"kernels-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
+    path = home() / f"kernels-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
     if not path.exists():
         with whole_file(path) as draft:
             command = [*compiler, *FLAGS, "-o", str(draft), "-x", "c", *map(str, SOURCES), "-lm"]

@@ -6,8 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from glassformer.generate.transcription import Segment, Transcription
 from glassformer.generate.whisper import Heard, is_whispers, joined, settings_of, windows_heard
+from glassformer.generate.whisper.tokens import Tokens
 from glassformer.pipeline.transcribe import Spoken, blocks_of, features_of, heard_in
 
 if TYPE_CHECKING:
@@ -57,8 +61,22 @@ def windows_of_whisper(
     asked = in_whispers_words(settings)
     own_rate = asked.pop("rate", None)
     features, wanted = features_of(pipe, "transcribe"), settings_of(asked)
-    blocks = blocks_of(source, features.rate, BLOCK_SECONDS, notes, own_rate)
-    return windows_heard(pipe.model, pipe.tokenizer, features, pipe.generation, blocks, wanted)
+
+    def blocks(notes: list[str]) -> Iterator[NDArray[np.float32]]:
+        return blocks_of(source, features.rate, BLOCK_SECONDS, notes, own_rate)
+
+    again = None if hasattr(source, "read") else lambda: blocks([])  # a stream is read once
+    return windows_heard(pipe.model, pipe.tokenizer, features, pipe.generation, blocks(notes), wanted, again)
+
+
+def refuse_settings(pipe: Pipeline, settings: Mapping[str, Any]) -> None:
+    """Raise ConfigError, before any sound is read or recorded, for settings that a model cannot follow."""
+    if not is_whisper(pipe):
+        pipe.hearing(settings)
+        return
+    wanted = settings_of(in_whispers_words(settings))
+    tokens = Tokens.of(pipe.tokenizer, pipe.generation, pipe.model.config.vocab_size)
+    tokens.language_for(wanted.language, wanted.task)
 
 
 def in_whispers_words(asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from glassformer.generate.embed import rows_to_embed
 from glassformer.generate.fill import rows_to_fill
 from glassformer.generate.purpose import refuse_unfit, task_of
 from glassformer.generate.text import prompt_ids
+from glassformer.generate.transcribe import method_of, timing_of
 from glassformer.generate.translate import source_ids
 from glassformer.lens import Description, Drawing, Explanation, describe, explain
 from glassformer.lens.glass import Keep, Trace, trace_generation, trace_text
@@ -343,13 +344,22 @@ class Pipeline:
         return asked if self.task == "transcribe" else self.beam(asked)
 
     def hearing(self, asked: Mapping[str, Any]) -> Hearing:
-        """The same for transcribing, where a text may be as long as the model writes. Raises ConfigError."""
+        """The same for transcribing, where a text may be as long as the model writes. Raises ConfigError, before any sound is
+        read, for what the model has not or the method makes no use of."""
         own = {name: asked[name] for name in HEARING if name in asked}
         rest = {name: value for name, value in asked.items() if name not in own}
         unknown = next((name for name in rest if name not in Beam.model_fields), None)
         if unknown is not None:
             known = (*HEARING, *Beam.model_fields)
             raise ConfigError(f"transcribing has no setting {unknown!r}{nearest(unknown, known)}")
+        way = method_of(self.model, self.tokenizer, own.get("method"), own.get("ctc_weight"))
+        timing_of(self.model, own.get("words", False))
+        idle = next((name for name in rest if way == "ctc" and name not in OF_CTC), None)
+        if idle is not None:
+            raise ConfigError(
+                f"{idle}={rest[idle]} is for what a decoder writes, and method='ctc' reads its text off the frames:"
+                f" of a search it takes {' and '.join(OF_CTC)}"
+            )
         if "max_new_tokens" not in self.generation:
             rest.setdefault("max_new_tokens", self.model.config.max_len)
         return Hearing(self.beam(rest), **own)
@@ -365,6 +375,7 @@ SAMPLING = (
     "frequency_penalty",
 )
 HEARING = ("method", "ctc_weight", "words", "window", "rate")  # beside those of `Beam`
+OF_CTC = ("num_beams", "n_best")  # what CTC takes of `Beam`
 SEARCHING = (
     "num_beams",
     "length_penalty",

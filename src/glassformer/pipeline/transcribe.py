@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glassformer.data.sound import read_sound, resample, sound_blocks
+from glassformer.data.sound import heard_part, read_sound, resample, sound_blocks, trimmed
 from glassformer.data.utterances import Utterance, read_vectors
 from glassformer.errors import ConfigError, DataError
 from glassformer.features import FeatureConfig, extract
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from glassformer.pipeline.pipeline import Pipeline
 
 Spoken = str | Path | bytes | BinaryIO | NDArray[Any] | Tensor | Utterance
+Vectors = TypeVar("Vectors", Tensor, NDArray[np.float32])
 LEAST_SECONDS = 0.5  # of a window
 WINDOW_SECONDS = 30.0  # of long sound that are read at once, at most; fewer where the model was made for less
 CUTS_AT_ONCE = 16  # from however many files
@@ -63,8 +64,8 @@ class Gathered:
     def add(self, cut: Cut, heard: Transcription) -> list[Segment]:
         """Take what was heard in the next window. Returns the segments that are certain now."""
         start, seconds = cut.start / self.a_second, len(cut.samples) / self.a_second
-        is_whole = cut.is_last and not cut.start
-        self.seconds = start + seconds
+        is_whole = cut.is_last and cut.start == cut.before
+        self.seconds = start + seconds + cut.behind / self.a_second
         self.only = heard if is_whole else None
         self.notes += [note if is_whole else f"from {start:.1f} s: {note}" for note in heard.notes]
         self.scores += [] if heard.score is None else [heard.score]
@@ -150,28 +151,23 @@ def windows_of(
     for source in sources:
         gathered = Gathered(a_second, keeps_words=hearing.words is not False)
         if features.kind == "vectors":
-            yield gathered, Cut(readable(pipe, source, vectors_in(source, features)).numpy(), 0)
+            yield gathered, Cut(readable(pipe, source, vectors_in(source, features)), 0)
             continue
         for cut in cuts(blocks_of(source, features.rate, window, gathered.notes, hearing.rate), features.rate, window):
-            yield gathered, cut
+            yield gathered, cut if cut.is_silent else cut.kept(*heard_part(cut.samples, features))
 
 
 def classify_each(pipe: Pipeline, sources: Sequence[Spoken], rate: int | None = None) -> list[Labelling]:
     """The labels of each source, which is read at once. Raises DataError, naming the file, for what cannot be read."""
     features = features_of(pipe, "classify_vectors")
-    vectors = (
-        vectors_in(source, features)
-        if features.kind == "vectors"
-        else vectors_of(samples_of(source, features.rate, rate), features)
-        for source in sources
-    )
+    vectors = (vectors_of(given_in(source, features, rate), features) for source in sources)
     read = [readable(pipe, source, found) for source, found in zip(sources, vectors, strict=True)]
     return classify_vectors(pipe.model, pipe.tokenizer, read, [name_of(source) for source in sources])
 
 
-def readable(pipe: Pipeline, source: Spoken, vectors: Tensor) -> Tensor:
+def readable(pipe: Pipeline, source: Spoken, vectors: Vectors) -> Vectors:
     """The vectors of a source. Raises DataError, naming it, where they are more than the model reads."""
-    most = most_vectors(pipe.model)
+    most = most_vectors(pipe.model.config)
     if len(vectors) > most:
         raise DataError(
             f"{name_of(source)}: makes {len(vectors):,} vectors, more than the {most:,} that the model can read at once"
@@ -196,7 +192,7 @@ def seconds_of(features: FeatureConfig) -> float:
 
 def window_of(pipe: Pipeline, features: FeatureConfig, asked: float | None) -> float:
     """How many seconds are read at once. Raises ConfigError for more than the model reads, or hardly any."""
-    most = (most_vectors(pipe.model) - 1) * seconds_of(features)
+    most = (most_vectors(pipe.model.config) - 1) * seconds_of(features)
     if features.chunk_seconds is not None:
         most = min(most, features.chunk_seconds)
     if asked is None:
@@ -208,26 +204,33 @@ def window_of(pipe: Pipeline, features: FeatureConfig, asked: float | None) -> f
     return asked
 
 
-def vectors_of(samples: NDArray[np.float32], features: FeatureConfig) -> Tensor:
-    """The vectors that samples make, T F; those that come as they are, as they are."""
-    found = torch.from_numpy(samples)
-    return found if features.kind == "vectors" else extract(found, features)
+def vectors_of(given: NDArray[np.float32], features: FeatureConfig) -> Tensor:
+    """The vectors that a model reads, T F, as in training: of samples, N, or of vectors from a file, T size."""
+    return extract(torch.from_numpy(given), features)
 
 
-def vectors_in(source: Spoken, features: FeatureConfig) -> Tensor:
-    """Vectors from a file or an array, T F. Raises DataError."""
+def given_in(source: Spoken, features: FeatureConfig, rate: int | None) -> NDArray[np.float32]:
+    """All samples of a source, or all its vectors, whichever a model's vectors are made of. Raises DataError."""
+    if features.kind == "vectors":
+        return vectors_in(source, features)
+    return trimmed(samples_of(source, features.rate, rate), features)
+
+
+def vectors_in(source: Spoken, features: FeatureConfig) -> NDArray[np.float32]:
+    """Vectors from a file or an array as they are there, T size. Raises DataError."""
     if isinstance(source, bytes) or hasattr(source, "read"):
         raise DataError("vectors are read from .npy and .npz files, not from a stream; name a file")
     if isinstance(source, str | Path):
         source = Utterance(str(source), Path(source), "")
-    if isinstance(source, Utterance):
-        found = torch.from_numpy(read_vectors(source))
-    else:
-        found = torch.as_tensor(np.asarray(source), dtype=torch.float32)
+    found = (
+        read_vectors(source) if isinstance(source, Utterance) else np.ascontiguousarray(as_array(source), np.float32)
+    )
     if found.ndim != 2 or found.shape[1] != features.size:
         raise DataError(
             f"{name_of(source)}: has the shape {list(found.shape)}, and the model reads vectors of {features.size} numbers"
         )
+    if not len(found):
+        raise DataError(f"{name_of(source)}: holds no vector")
     return found
 
 
@@ -254,7 +257,7 @@ def samples_of(source: Spoken, rate: int, own_rate: int | None) -> NDArray[np.fl
 
 def from_array(source: NDArray[Any] | Tensor, rate: int, own_rate: int | None) -> NDArray[np.float32]:
     """Samples that somebody else read. Raises DataError for what are none in [-1, 1]."""
-    samples = np.asarray(source.detach().cpu() if isinstance(source, Tensor) else source)
+    samples = as_array(source)
     if samples.ndim != 1 or not len(samples) or samples.dtype.kind != "f":
         found = f"{samples.dtype} of shape {list(samples.shape)}"
         raise DataError(f"samples: expected floating numbers in [-1, 1], one after another, found {found}")
@@ -262,6 +265,14 @@ def from_array(source: NDArray[Any] | Tensor, rate: int, own_rate: int | None) -
         raise DataError("samples: some are not finite numbers")
     plain = np.ascontiguousarray(samples, np.float32)
     return plain if own_rate in (None, rate) else resample(plain, own_rate, rate)
+
+
+def as_array(source: Any) -> NDArray[Any]:
+    """The numbers of a tensor, wherever it lies and whatever leads to it; an array as it is."""
+    if not isinstance(source, Tensor):
+        return np.asarray(source)
+    numbers = source.detach().cpu()
+    return (numbers.float() if numbers.is_floating_point() else numbers).numpy()  # numpy has no bfloat16
 
 
 def name_of(source: Spoken) -> str:

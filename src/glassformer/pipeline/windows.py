@@ -27,13 +27,29 @@ NOTHING = 1e-4  # the largest sample, -80 dBFS, of what is no sound
 @dataclass(frozen=True, eq=False)
 class Cut:
     """Some samples, N, or vectors, N F, and which of the whole the first is; `overlap`: how many of them were in the one
-    before too; `goes_on`: whether its last are in the next one too."""
+    before too; `goes_on`: whether its last are in the next one too; `before` and `behind`: how many were cut off it because
+    nothing is to be heard there."""
 
     samples: NDArray[np.float32]
     start: int
     overlap: int = 0
     goes_on: bool = False
     is_last: bool = True
+    before: int = 0
+    behind: int = 0
+
+    def kept(self, start: int, end: int) -> Cut:
+        """Those from one place in it to another, where they were."""
+        behind = len(self.samples) - end
+        overlap = max(0, self.overlap - start)
+        return replace(
+            self,
+            samples=self.samples[start:end],
+            start=self.start + start,
+            overlap=overlap,
+            before=start,
+            behind=behind,
+        )
 
     @property
     def is_silent(self) -> bool:

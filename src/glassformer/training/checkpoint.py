@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from glassformer.errors import CheckpointError, GlassformerError
-from glassformer.files import TEMPORARY, DiskError, nearest_existing, sha256, whole_folder
+from glassformer.files import TEMPORARY, DiskError, flush, nearest_existing, sha256, whole_folder
 from glassformer.training.optimisers import Optimisers
 from glassformer.training.origin import ORIGIN, Origin, read_origin
 from glassformer.training.topology import own_part
@@ -72,6 +72,7 @@ class Checkpoints:
     folder: Path
     keep: int
     needed: int = field(default=0, init=False)  # bytes, as the last save found them out
+    sign: Callable[[], None] = field(default_factory=lambda: lambda: None, init=False)  # told of each file on the disk
 
     def save(
         self, model: nn.Module, optimisers: Optimisers, average: dict[str, Tensor] | None, state: State, data: str
@@ -108,6 +109,8 @@ class Checkpoints:
         with whole_folder(path) as draft:
             for name, tensors in snapshot.tensors.items():
                 save_file(dict(tensors), draft / name)
+                flush(draft / name)
+                self.sign()
             for name, text in snapshot.texts.items():
                 (draft / name).write_text(text, encoding="utf-8")
             (draft / MANIFEST).write_text(manifest(draft, snapshot.step), encoding="utf-8")

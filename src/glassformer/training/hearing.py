@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from glassformer.data.sound import read_sound, sound_info
+from glassformer.data.sound import read_sound, sound_info, trimmed
 from glassformer.data.utterances import Utterance, read_vectors
 from glassformer.data.utterances.corpus import SOUND_EXTENSIONS
 from glassformer.errors import ConfigError, DataError
@@ -42,21 +42,29 @@ class Hearing:
         self.problems: dict[str, dict[int, str]] = {}  # by side and row, why it cannot be read
         self.sizes: dict[str, NDArray[np.int64]] = {}  # by side, the samples of each row; of vectors how many they are
         self.digest = ""  # sha256 of all of them
+        self.digests: dict[str, str] = {}  # of each file as it is heard
+        self.noise: dict[str, str] = {}  # the same of noise to train under
 
     def read_all(self) -> None:
         """Read every row once: how long it is, and whether it can be read at all."""
         digest = hashlib.sha256()
+        of_files: defaultdict[str, Any] = defaultdict(hashlib.sha256)  # of which a row may be a stretch
         for side, rows in self.rows.items():
             sizes, problems = np.zeros(len(rows), np.int64), {}
             for number in range(len(rows)):
                 try:
                     found = self.samples(side, number) if self.is_sound else self.vectors(side, number).numpy()
                     sizes[number] = len(found)
-                    digest.update(found.tobytes())
+                    content = found.tobytes()
                 except DataError as error:
                     problems[number] = str(error)
+                    content = b"cannot be read"
+                else:
+                    digest.update(content)
+                of_files[str(rows[number].path)].update(content)
             self.sizes[side], self.problems[side] = sizes, problems
         self.digest = digest.hexdigest()
+        self.digests = {path: found.hexdigest() for path, found in of_files.items()}
 
     @property
     def is_sound(self) -> bool:
@@ -72,7 +80,10 @@ class Hearing:
         row = self.rows[side][number]
         return self.keep(
             ("samples", side, number),
-            lambda: read_sound(row.path, self.features.rate, offset=row.offset, duration=row.duration).samples,
+            lambda: trimmed(
+                read_sound(row.path, self.features.rate, offset=row.offset, duration=row.duration).samples,
+                self.features,
+            ),
         )
 
     def vectors(self, side: str, number: int, speed: float = 1.0) -> Tensor:
@@ -106,8 +117,26 @@ class Hearing:
         if not recipe.noise:
             return white_noise(n, draws)
         files = self.keep(("noise", recipe.noise), lambda: noise_files(recipe.noise))
-        path = files[draws.below(len(files))]
-        return stretch_of(self.keep(path, lambda: read_sound(path, self.features.rate).samples), n, draws)
+        return stretch_of(self.noise_of(files[draws.below(len(files))]), n, draws)
+
+    def noise_of(self, path: Path) -> Wave:
+        """The wave of a file of noise: N. Raises DataError with its name."""
+        return self.keep(("noise", path), lambda: read_sound(path, self.features.rate).samples)
+
+    def read_noise(self, recipe: AugmentRecipe) -> None:
+        """Read every file of noise once, so that one that cannot be read stops a run before its first step.
+
+        Raises ConfigError where there is none, DataError with the name of the first that cannot be read or is empty.
+        """
+        if not recipe.noise or self.noise:
+            return
+        for path in noise_files(recipe.noise):
+            wave = self.noise_of(path)
+            if not len(wave):
+                raise DataError(
+                    f"{path}: holds no sound, so it is no noise to train under; leave it out of augment.noise"
+                )
+            self.noise[str(path)] = hashlib.sha256(wave.tobytes()).hexdigest()
 
     def keep(self, key: Any, make: Callable[[], Any]) -> Any:
         """What is remembered under a key, or else made, and remembered while there is room."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -89,13 +88,3 @@ class NoLog(Log):
 
     def write(self, row: dict[str, Any]) -> None:
         return
-
-
-def memory_in_megabytes() -> float:
-    """The most memory that this process has held so far."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0.0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3

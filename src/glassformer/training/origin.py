@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,10 @@ from glassformer.files import sha256
 from glassformer.training.recipe import DataRecipe, Recipe
 from glassformer.training.resume import flat
 from glassformer.training.tasks import Task
+from glassformer.training.tasks.utterances import Utterances
 
 ORIGIN = "origin.json"
+MOST_NAMED = 2000  # files of sound whose digests a checkpoint holds one by one
 TOKENIZERS = ("tokenizer", "source_tokenizer")  # folders of a run
 
 
@@ -31,6 +35,7 @@ class Origin:
     tokenizer: Mapping[str, str]  # of each file of the run's tokenizers
     tokens: str  # of the text in tokens, and how it was split
     versions: Mapping[str, str]
+    heard: Mapping[str, str] = field(default_factory=dict)  # sha256 of the sound of each file, or of all in a folder
 
     def json(self) -> str:
         """As the file of a checkpoint."""
@@ -39,7 +44,8 @@ class Origin:
     def changes_since(self, earlier: Origin) -> list[str]:
         """A clause for everything that is another than it was: ``optimiser.lr 0.02 -> 0.01``, ``my.txt (changed)``."""
         found = [f"{key} {old} -> {new}" for key, old, new in pairs(earlier.recipe, self.recipe) if old != new]
-        for now, then in ((self.files, earlier.files), (self.tokenizer, earlier.tokenizer)):
+        heard = (self.heard, earlier.heard) if earlier.heard else ({}, {})  # which older versions did not write down
+        for now, then in ((self.files, earlier.files), heard, (self.tokenizer, earlier.tokenizer)):
             found += [f"{name} ({how(old, new)})" for name, old, new in pairs(then, now) if old != new]
         if not found and self.tokens != earlier.tokens:
             versions = [
@@ -68,6 +74,7 @@ def origin_of(recipe: Recipe, task: Task, folder: Path) -> Origin:
         },
         task.fingerprint,
         {"glassformer": __version__, "torch": torch.__version__},
+        in_folders(heard_by(task)),
     )
 
 
@@ -87,6 +94,22 @@ def digests(data: DataRecipe) -> dict[str, str]:
             continue
         found |= {str(file): sha256(file) for file in files if file.is_file()}
     return found
+
+
+def heard_by(task: Task) -> Mapping[str, str]:
+    """sha256 of each file of sound or vectors as it is heard, those of noise to train under among them."""
+    hearing = task.hearing if isinstance(task, Utterances) else None
+    return {} if hearing is None else {**hearing.digests, **hearing.noise}
+
+
+def in_folders(files: Mapping[str, str]) -> dict[str, str]:
+    """Digests by file; of more than can be told one by one, those of all that lie in a folder as one."""
+    if len(files) <= MOST_NAMED:
+        return dict(files)
+    found: defaultdict[str, Any] = defaultdict(hashlib.sha256)
+    for name in sorted(files):
+        found[f"{Path(name).parent}/"].update(f"{name} {files[name]}\n".encode())
+    return {folder: digest.hexdigest() for folder, digest in found.items()}
 
 
 def pairs(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:

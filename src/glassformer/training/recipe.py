@@ -156,7 +156,7 @@ class LoopRecipe(Config):
         description="forget what blocks computed and compute it again for the gradient: less memory, slower",
     )
     hang_seconds: float | None = Field(
-        default=120.0, gt=0, description="least time without a step that counts as a hang; null: none does"
+        default=120.0, gt=0, description="least time without a sign of progress that counts as a hang; null: none does"
     )
     loggers: Annotated[tuple[Literal["tensorboard", "wandb", "trackio"], ...], BeforeValidator(as_names)] | None = (
         Field(default=None, description="who is told the rows of log.jsonl too, each through its own library")

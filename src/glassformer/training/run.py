@@ -44,10 +44,21 @@ from glassformer.training.resume import RECIPE, read_earlier
 from glassformer.training.sitting import Sitting
 from glassformer.training.start import follow_start
 from glassformer.training.tasks import TASKS, Task, Vocabularies
+from glassformer.training.tasks.utterances import Utterances
 from glassformer.training.topology import ALONE, Topology
+from glassformer.training.unheeded import refuse_idle, refuse_unread
 from glassformer.training.wishes import check_wishes
 
 TOKENIZER, SOURCE_TOKENIZER = "tokenizer", "source_tokenizer"
+
+
+class Ready(NamedTuple):
+    """A run about which all is decided, and nothing written."""
+
+    recipe: Recipe
+    task: Task  # whose data are in tokens
+    device: torch.device
+    goes_on: bool  # whether it stands in its folder already
 
 
 class Trained(NamedTuple):
@@ -74,36 +85,21 @@ def train_run(
     `minutes` counts no more then. Raises the children of GlassformerError; Interrupted when
     stopped by Ctrl-C or SIGTERM, with the state saved.
     """
-    asked = check_wishes(wishes)
-    if not 0 < minutes < math.inf:
-        raise ConfigError(f"minutes={minutes} is out of range: expected more than 0")
     folder = folder.resolve()
     with ExitStack() as held:
         if not topology.is_first:
             topology.barrier()  # what the first decides is read from the folder
         if (folder / RECIPE).exists() and topology.is_first:
             held.enter_context(locked(folder))
-        if (folder / "final").exists():
-            raise CheckpointError(
-                f"{folder} holds a finished run; choose another --out-dir, or delete it to train anew"
-            )
-        earlier = read_earlier(folder, asked, allow_changed)
-        loop = (earlier or asked).get("loop") or {}
-        check_loggers(loop.get("loggers"))
-        device = choose_device(loop.get("device") or "auto")
-        set_threads(loop.get("threads"))
-        keep_freed_memory()
-
-        recipe, task = prepare(earlier or asked, folder if earlier else None, minutes, device, screen, budget)
-        topology.refuse(recipe, task)
-        if not earlier:
-            check_film(recipe, task)
-            if topology.is_first:
-                held.enter_context(locked(folder))
-                if (folder / RECIPE).exists():
-                    raise CheckpointError(f"{folder}: another run has begun here meanwhile; choose another --out-dir")
-                keep_vocabularies(task.vocabularies, folder)
-        if topology.is_first and (not earlier or allow_changed):
+        recipe, task, device, goes_on = make_ready(
+            wishes, folder, minutes, screen, topology, allow_changed=allow_changed, budget=budget
+        )
+        if topology.is_first and not goes_on:
+            held.enter_context(locked(folder))
+            if (folder / RECIPE).exists():
+                raise CheckpointError(f"{folder}: another run has begun here meanwhile; choose another --out-dir")
+            keep_vocabularies(task.vocabularies, folder)
+        if topology.is_first and (not goes_on or allow_changed):
             with whole_file(folder / RECIPE) as path:
                 path.write_text(recipe.yaml(), encoding="utf-8")
         if topology.is_first:
@@ -115,6 +111,40 @@ def train_run(
         return Trained(sitting.train(), task)
 
 
+def make_ready(
+    wishes: Mapping[str, Any],
+    folder: Path,
+    minutes: float,
+    screen: Screen,
+    topology: Topology = ALONE,
+    *,
+    allow_changed: bool = False,
+    budget: Budget | None = None,
+) -> Ready:
+    """All that is decided and looked at before anything is written, to train or to plan. Raises what `train_run` raises for
+    wishes, files or a folder with which no run can begin."""
+    asked = check_wishes(wishes)
+    if not 0 < minutes < math.inf:
+        raise ConfigError(f"minutes={minutes} is out of range: expected more than 0")
+    if (folder / "final").exists():
+        raise CheckpointError(f"{folder} holds a finished run; choose another --out-dir, or delete it to train anew")
+    earlier = read_earlier(folder, asked, allow_changed)
+    loop = (earlier or asked).get("loop") or {}
+    check_loggers(loop.get("loggers"))
+    device = choose_device(loop.get("device") or "auto")
+    set_threads(loop.get("threads"))
+    keep_freed_memory()
+    recipe, task = prepare(
+        earlier or asked, folder if earlier else None, minutes, device, screen, budget, topology.world
+    )
+    topology.refuse(recipe, task)
+    if not earlier:
+        check_film(recipe, task)
+    if isinstance(task, Utterances) and recipe.features is not None and recipe.augment is not None:
+        task.listen(recipe.features).read_noise(recipe.augment)
+    return Ready(recipe, task, device, earlier is not None)
+
+
 def prepare(
     asked: Mapping[str, Any],
     folder: Path | None,
@@ -122,6 +152,7 @@ def prepare(
     device: torch.device,
     screen: Screen,
     budget: Budget | None = None,
+    world: int = 1,
 ) -> tuple[Recipe, Task]:
     """The complete recipe, and its task with the data in tokens. `folder`: of the run whose recipe is asked for, if any."""
     data = DataRecipe.parse(asked.get("data") or {}, "data")
@@ -129,11 +160,16 @@ def prepare(
     set_dotted(decisions.wishes, "data", data.model_dump(mode="json"))
     if decisions.get("task") is None:
         choose_task(decisions, data)
+    if folder is None:
+        refuse_unread(asked, decisions.get("task"))
+        refuse_idle(asked, decisions, world)
     task = TASKS[decisions.get("task")](data)
     for note in task.notes:
         screen.note(note)
     if folder is None:
-        return decide(decisions, task, minutes, device, screen, budget), task
+        recipe = decide(decisions, task, minutes, device, screen, budget)
+        refuse_idle(asked, decisions, world)  # now that the rest is decided too
+        return recipe, task
     task.encode(kept_vocabularies(folder))
     return Recipe.parse(asked, str(folder / RECIPE)), task
 
@@ -307,4 +343,4 @@ def tell_skipped(task: Task, folder: Path, screen: Screen) -> None:
 
 def seconds_per_step(recipe: Recipe, task: Task, device: torch.device) -> float:
     """How long a step takes here: the best of four on a throw-away model."""
-    return timed(recipe, task, device, 4).best
+    return timed(recipe, task, device, 4, evaluating=False).best

@@ -6,8 +6,9 @@ import sys
 import time
 from typing import Any, TextIO
 
+from glassformer import machine
 from glassformer.training.decide import Choice
-from glassformer.training.log import Screen, memory_in_megabytes
+from glassformer.training.log import Screen
 
 SECONDS_BETWEEN_LINES = 5.0  # in a pipe, so that a log of a long run stays readable
 
@@ -87,7 +88,7 @@ class TerminalScreen(PlainScreen):
         self.progress.start()
 
     def step(self, row: dict[str, Any]) -> None:
-        pace_text = f"{row['tok_per_s']:,.0f} tokens/s · {memory_in_megabytes():,.0f} MB"
+        pace_text = f"{row['tok_per_s']:,.0f} tokens/s · {machine.most_held() / 1e6:,.0f} MB"
         self.progress.update(self._task, completed=row["step"], loss=f"loss {row['loss']:.3f}", pace=pace_text)
 
     def end(self) -> None:
@@ -108,8 +109,15 @@ def evaluation_line(row: dict[str, Any]) -> str:
 def pace(row: dict[str, Any]) -> str:
     """Rate, time left and memory of a row."""
     left = row["seconds_left"]
-    clock = f"{int(left // 60)}:{int(left % 60):02d}"
-    return f"{row['tok_per_s']:,.0f} tokens/s  {clock} left  {memory_in_megabytes():,.0f} MB"
+    return f"{row['tok_per_s']:,.0f} tokens/s  {clock(left)} left  {machine.most_held() / 1e6:,.0f} MB"
+
+
+def clock(seconds: float) -> str:
+    """``1:02:03``, ``2:03`` or ``4.5 s``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
 
 
 def shown(value: Any) -> str:

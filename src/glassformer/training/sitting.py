@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Generator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -33,7 +33,7 @@ from glassformer.training.saving import Saver
 from glassformer.training.start import start_from
 from glassformer.training.tasks import Task
 from glassformer.training.topology import ALONE, Topology
-from glassformer.training.watchdog import Watchdog, busy
+from glassformer.training.watchdog import EVALUATION, SAMPLE, SAVE, WAIT, Watchdog, stacks_file
 
 MEMORY = "memory.json"  # of a run folder: into how many portions steps are to be cut
 
@@ -61,7 +61,8 @@ class Sitting:
         self.saver = Saver(self.checkpoints, recipe.loop.async_save, screen.note)
         self.identity = hashlib.sha256((task.fingerprint + recipe.yaml()).encode()).hexdigest()
         self.origin = origin_of(recipe, task, folder)
-        self.watchdog: Watchdog | None = None
+        self.watchdog = Watchdog(stacks_file(folder, topology.rank, topology.world), recipe.loop.hang_seconds)
+        self.checkpoints.sign = lambda: self.watchdog.sign(SAVE)
         if recipe.start_from is not None and not self.checkpoints.found():
             start_from(self.model, Path(recipe.start_from), screen.note)
         n_parameters = count_parameters(self.model)
@@ -136,9 +137,7 @@ class Sitting:
 
     def train(self) -> Score:
         """Train to the end, and leave `best`, `final` and the plot. Returns the score of the final model."""
-        least = self.recipe.loop.hang_seconds
-        self.watchdog = Watchdog(self.folder, least) if least is not None else None
-        with stop_signals() as stop_requested, torch.random.fork_rng(devices=[]):
+        with stop_signals() as stop_requested, torch.random.fork_rng(devices=[]), self.watchdog.on_duty():
             services = Services(
                 evaluate=lambda: self.evaluate(whole=False),
                 sample=self.sample,
@@ -148,32 +147,30 @@ class Sitting:
                 log=self.log,
                 screen=self.screen,
                 save_wanted=self.saver.wanted,
-                settle=lambda saved: self.saver.settle() and saved,
+                settle=lambda saved: self.settle() and saved,
                 diagnose=self.diagnose,
                 begin_again=self.begin_again,
+                alive=self.watchdog.alive,
             )
             if self.film is not None:
                 services.filming = self.film.step
-            if self.watchdog is not None:
-                services.alive = self.watchdog.alive
             forward = compiled(self.model, self.recipe.loop.compile, self.screen.note)
             try:
-                with self.watchdog.on_duty() if self.watchdog is not None else nullcontext():
-                    train_loop(
-                        self.model,
-                        forward,
-                        self.optimisers,
-                        self.task,
-                        self.recipe,
-                        self.state,
-                        self.average,
-                        services,
-                        self.topology,
-                    )
-                self.saver.settle()
+                train_loop(
+                    self.model,
+                    forward,
+                    self.optimisers,
+                    self.task,
+                    self.recipe,
+                    self.state,
+                    self.average,
+                    services,
+                    self.topology,
+                )
+                self.settle()
             except GlassformerError:
                 with suppress(Exception):  # of two errors the first is told
-                    self.saver.settle()
+                    self.settle()
                 raise
             finally:
                 self.screen.end()
@@ -186,23 +183,29 @@ class Sitting:
     def diagnose(self, step: int, loss: float, norm: float) -> str:
         """Where the numbers of a step went wrong, also written into the run folder."""
         task, portions = self.task, self.state.portions
-        with busy(self.watchdog, "diagnosis"):
+        with self.watchdog.busy("diagnosis"):
             batch, places, model = task.batch(step), task.rows_of(step), self.topology.whole(self.model)
             about = (self.recipe, step, loss, norm, portions, self.topology)
             return write_report(self.folder, model, task, batch, places, *about)
 
     def evaluate(self, *, whole: bool) -> Score:
         """The score on what was held back, with averaged weights where the recipe asks for them."""
-        with busy(self.watchdog, "evaluation"), averaged(self.model, self.average):
-            score = self.topology.of_first(self.task.evaluate(self.topology.whole(self.model), whole=whole))
+        with self.watchdog.busy(EVALUATION), averaged(self.model, self.average):
+            model = self.topology.whole(self.model)
+            with self.watchdog.following(model, EVALUATION):
+                found = self.task.evaluate(model, whole=whole)
+            with self.watchdog.busy(WAIT):
+                score = self.topology.of_first(found)
         if whole or self.task.measures_all:
             self.scores[self.state.step] = score
         return score
 
     def sample(self) -> str:
         """Something the model says, also kept in the run's `samples`."""
-        with busy(self.watchdog, "sample"), averaged(self.model, self.average):
-            text = self.task.sample(self.topology.whole(self.model))
+        with self.watchdog.busy(SAMPLE), averaged(self.model, self.average):
+            model = self.topology.whole(self.model)
+            with self.watchdog.following(model, SAMPLE):
+                text = self.task.sample(model)
         if not self.topology.is_first:
             return text
         with self.disk_permitting("sample"), whole_file(self.sample_file) as path:
@@ -222,11 +225,20 @@ class Sitting:
         """The same beside the training, where that pays. Returns whether it stands or is on its way."""
         if self.film is not None:
             self.film.keep()
-        with busy(self.watchdog, "save"):
+        with self.saving():
             snapshot = self.checkpoints.snapshot(
                 self.model, self.optimisers, self.average, state, self.identity, self.origin
             )
             return self.saver.save(snapshot, wait=wait)
+
+    def settle(self) -> bool:
+        """Wait for the save under way, if there is one. Returns whether it stands."""
+        with self.saving():
+            return self.saver.settle()
+
+    def saving(self) -> AbstractContextManager[None]:
+        """While the block runs a save is under way, which the first process does, or ends, and the others wait for."""
+        return self.watchdog.busy(SAVE if self.topology.is_first else WAIT)
 
     def save_best(self, score: Score) -> None:
         """Write the model folder `best`, if the disk permits."""
@@ -242,21 +254,27 @@ class Sitting:
             self.screen.note(f"{what} not saved: {error}")
 
     def save(self, name: str, score: Score) -> None:
-        """Write the model folder `name`. Raises NotFiniteError where a weight is no number."""
-        with busy(self.watchdog, "save"), averaged(self.model, self.average), self.whole_model() as model:
-            if model is None:
-                return
-            refuse_non_finite({f"the model {name}": model.state_dict()})
-            save_model(
-                self.folder / name,
-                model,
-                self.task.vocabularies.target,
-                source_tokenizer=self.task.source_tokenizer,
-                generation=self.task.generation,
-                features=self.recipe.features,
-                card=self.results(score),
-                title=self.folder.name,
-            )
+        """Have the first process write the model folder `name`. Raises NotFiniteError where a weight is no number."""
+        with self.saving(), averaged(self.model, self.average), self.whole_model() as model:
+            try:
+                if model is not None:
+                    self.write(name, model, score)
+            finally:
+                self.topology.barrier()  # so that nobody waits within the next step, where waiting is a hang
+
+    def write(self, name: str, model: Model, score: Score) -> None:
+        """Write the model folder `name`."""
+        refuse_non_finite({f"the model {name}": model.state_dict()})
+        save_model(
+            self.folder / name,
+            model,
+            self.task.vocabularies.target,
+            source_tokenizer=self.task.source_tokenizer,
+            generation=self.task.generation,
+            features=self.recipe.features,
+            card=self.results(score),
+            title=self.folder.name,
+        )
 
     @contextmanager
     def whole_model(self) -> Generator[Model | None]:

@@ -179,6 +179,16 @@ def test_a_stream_is_read_to_its_end_whatever_its_header_promises(size):
     assert sound_info(sound_files.Piped(content)).seconds == (0.25 if size is None else None)
 
 
+@pytest.mark.parametrize("piped", [False, True])
+def test_metadata_behind_no_samples_is_no_sound(piped):
+    info = sound_files.chunk(b"LIST", b"INFOISFT" + b"\x0e\0\0\0a program here")
+    content = sound_files.wav(TONES[:0], behind=info + sound_files.chunk(b"id3 ", b"\x03"))
+    assert "is empty: it holds no samples" in refused(sound_files.Piped(content) if piped else content)
+    assert sound_info(content).seconds == 0
+    unfinished = content[:4] + bytes(4) + content[8:40] + bytes(4) + WAV[44:]  # the recorder told no size at all
+    assert_array_equal(read_sound(unfinished).samples, read_sound(WAV).samples)
+
+
 def test_a_stream_that_was_given_stays_open_and_is_read_from_where_it_stands():
     stream = io.BytesIO(b"before" + WAV)
     stream.seek(6)

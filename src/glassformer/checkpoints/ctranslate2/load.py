@@ -23,6 +23,7 @@ from glassformer.checkpoints.weights import Progress, alone, counting, parameter
 from glassformer.errors import CheckpointError, ConfigError
 from glassformer.models import Model, ModelConfig
 from glassformer.tokenizers import Tokenizer
+from glassformer.tokenizers.whisper import END, ENGLISH_ONLY, LATEST_FIRST, NO_TIMES, PREVIOUS, START, TASKS
 
 SPEC, REVISION = "WhisperSpec", 3
 GELU = 3  # the activation by its number
@@ -253,10 +254,10 @@ def generation_of(folder: Path, tokenizer: Tokenizer | None, config: ModelConfig
         return found
     ids = tokenizer.special_tokens
     by_name = {name: ids[text] for name, text in TOKENS.items() if text in ids}
-    found |= {"max_length": config.max_len, "max_initial_timestamp_index": 50, **by_name}
+    found |= {"max_length": config.max_len, "max_initial_timestamp_index": LATEST_FIRST, **by_name}
     if "eos_token_id" in found:
         found |= {"pad_token_id": found["eos_token_id"], "bos_token_id": found["eos_token_id"]}
-    found["is_multilingual"] = config.vocab_size >= MULTILINGUAL
+    found["is_multilingual"] = config.vocab_size > ENGLISH_ONLY
     if found["is_multilingual"]:
         spoken = set(said.get("lang_ids") or ())
         found["lang_to_id"] = {text: id for text, id in ids.items() if id in spoken}
@@ -264,11 +265,9 @@ def generation_of(folder: Path, tokenizer: Tokenizer | None, config: ModelConfig
     return found
 
 
-MULTILINGUAL = 51_865  # the fewest tokens of a Whisper that knows more than English
-TASKS = {"transcribe": "<|transcribe|>", "translate": "<|translate|>"}
 TOKENS = {
-    "eos_token_id": "<|endoftext|>",
-    "decoder_start_token_id": "<|startoftranscript|>",
-    "no_timestamps_token_id": "<|notimestamps|>",
-    "prev_sot_token_id": "<|startofprev|>",
+    "eos_token_id": END,
+    "decoder_start_token_id": START,
+    "no_timestamps_token_id": NO_TIMES,
+    "prev_sot_token_id": PREVIOUS,
 }

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from glassformer.data.sound.levels import frame_powers
+from glassformer.features import FeatureConfig
 
 FRAME_SECONDS = 0.01
+MARGIN_SECONDS = 0.05  # that is kept on either side: a word begins and ends more quietly than it is
 
 
-def sounding(samples: np.ndarray, rate: int, *, below_db: float = 40.0, margin: float = 0.05) -> tuple[int, int]:
+def sounding(samples: np.ndarray, rate: int, *, below_db: float, margin: float = MARGIN_SECONDS) -> tuple[int, int]:
     """From which sample to which there is sound: frames of 10 ms at most `below_db` quieter than the loudest, and `margin`
     seconds on either side. samples: N. Returns (0, 0) where all is digital silence."""
     frame = max(1, round(rate * FRAME_SECONDS))
@@ -21,7 +23,16 @@ def sounding(samples: np.ndarray, rate: int, *, below_db: float = 40.0, margin: 
     return max(0, int(loud[0]) * frame - reach), min(len(samples), (int(loud[-1]) + 1) * frame + reach)
 
 
-def trim(samples: np.ndarray, rate: int, *, below_db: float = 40.0, margin: float = 0.05) -> np.ndarray:
-    """The samples without the silence before and behind, as `sounding` finds it; none where all is digital silence."""
-    start, end = sounding(samples, rate, below_db=below_db, margin=margin)
-    return samples[start:end]
+def heard_part(samples: np.ndarray, features: FeatureConfig) -> tuple[int, int]:
+    """From which sample to which a model of these features hears, in training and whenever it is asked: all, unless it has
+    `trim_db` and there is more than digital silence. samples: N at the rate of the features."""
+    if features.trim_db is None:
+        return 0, len(samples)
+    start, end = sounding(samples, features.rate, below_db=features.trim_db)
+    return (start, end) if end else (0, len(samples))
+
+
+def trimmed(samples: np.ndarray, features: FeatureConfig) -> np.ndarray:
+    """That part of the samples."""
+    start, end = heard_part(samples, features)
+    return samples if end - start == len(samples) else samples[start:end].copy()

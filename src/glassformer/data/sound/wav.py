@@ -86,7 +86,8 @@ def is_wav(beginning: bytes) -> bool:
 def header(stream: Forward, name: str) -> tuple[WavFormat, int | None]:
     """Everything before the samples: how they are written, and how many bytes of them are promised, None where that is left
     open. The stream then stands at the first."""
-    stream.read(12)
+    whole = int.from_bytes(stream.read(12)[4:8], "little")  # bytes behind the first 8
+    at = 12
     found: WavFormat | None = None
     long_size: int | None = None  # RF64 (EBU Tech 3306): sizes that 32 bits do not hold
     for _ in range(MOST_CHUNKS):
@@ -97,6 +98,8 @@ def header(stream: Forward, name: str) -> tuple[WavFormat, int | None]:
         if kind == b"data":
             if found is None:
                 raise DataError(f"{name}: says nothing of how its samples are written (no fmt chunk before them)")
+            if size == 0 and whole not in UNKNOWN and chunk_follows(stream.peek(8), 8 + whole - (at + 8)):
+                return found, 0  # there are no samples, and metadata behind them
             return found, (long_size if size == 0xFFFFFFFF else None if size in UNKNOWN else size)
         content = stream.read(min(size, 40)) if kind in (b"fmt ", b"ds64") else b""
         if kind == b"fmt ":
@@ -104,9 +107,17 @@ def header(stream: Forward, name: str) -> tuple[WavFormat, int | None]:
         elif kind == b"ds64" and len(content) >= 16:
             long_size = int.from_bytes(content[8:16], "little") or None
         stream.skip(size + size % 2 - len(content))  # chunks begin at even bytes
+        at += 8 + size + size % 2
     else:
         raise DataError(f"{name}: has over {MOST_CHUNKS:,} chunks before its samples, so it is damaged")
     raise DataError(f"{name}: holds no samples (a WAV file without a data chunk); it was cut short or never finished")
+
+
+def chunk_follows(beginning: bytes, room: int) -> bool:
+    """Whether bytes begin a chunk, with a name in letters and a size, that ends within the next `room` bytes: samples hardly
+    look so."""
+    size = int.from_bytes(beginning[4:8], "little")
+    return len(beginning) == 8 and all(32 <= letter < 127 for letter in beginning[:4]) and 8 + size <= room
 
 
 def read_format(content: bytes, name: str) -> WavFormat:

@@ -88,10 +88,11 @@ def leaks(room: Room) -> Found:
 
 def odd_lengths(room: Room) -> Found:
     """Those that are much longer or shorter than most."""
-    lengths = np.array([one.length for one in room.heard])
+    heard = room.heard  # all of them anew each time
+    lengths = np.array([one.length for one in heard])
+    usual = in_unit(float(np.median(lengths)), room.kind) if heard else ""
     for row, longer in outliers(lengths):
-        one = room.heard[row]
-        usual = in_unit(float(np.median(lengths)), room.kind)
+        one = heard[row]
         how = "longer" if longer else "shorter"
         yield one, f"{in_unit(one.length, room.kind)}, much {how} than usual ({usual}); see whether it was cut rightly"
 
@@ -198,7 +199,10 @@ def long_silences(room: Room) -> Found:
         around = max(one.silent_start, one.silent_end)
         if around > LONGEST_SILENCE or (one.silent > LONGEST_SILENCE and one.silent > MOST_SILENT * one.length):
             where = f"{one.silent_start:.1f} s at its beginning, {one.silent_end:.1f} s at its end"
-            yield one, f"{one.silent:.1f} of {one.length:.1f} s are silent ({where}); trim it"
+            yield (
+                one,
+                f"{one.silent:.1f} of {one.length:.1f} s are silent ({where}); trim it, or train with features.trim_db",
+            )
 
 
 def other_rates(room: Room) -> Found:
@@ -223,9 +227,10 @@ def odd_paces(room: Room) -> Found:
             time = f"{len(one.row.text):,} characters in {said:.2f} s of sound"
             yield one, f"{time}, more than can be said; see whether the text belongs to it"
     paces = np.array([len(one.row.text) / max(one.length, 1e-3) for one in timed])
+    usual = float(np.median(paces)) if timed else 0.0
     for row, faster in outliers(paces):
         if timed[row].row.where not in told:
-            usual, pace = float(np.median(paces)), float(paces[row])
+            pace = float(paces[row])
             how = "more" if faster else "fewer"
             number = f"{pace:.1f} characters a second, far {how} than usual ({usual:.1f})"
             yield timed[row], f"{number}; see whether the text belongs to it"

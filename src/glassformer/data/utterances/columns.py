@@ -52,7 +52,6 @@ ENDS = ("end", "end_time")
 KEYS = ("key", "array", "part")  # which array of an .npz
 LANGUAGES = ("lang", "language", "locale")
 IDS = ("id", "utterance", "utterance_id", "sequence", "sequence_id", "series", "series_id", "sample_id", "key", "group")
-KNOWN = frozenset((*PATHS, *TRANSCRIPTS, *LABELS, *SPEAKERS, *DURATIONS, *OFFSETS, *ENDS, *KEYS, *LANGUAGES, *IDS))
 FOLDERS = ("clips", "wavs", "wav", "audio")  # beside a manifest, in which the files may lie
 SHARE_OF_PATHS = 0.5  # of the first rows, that name sound or vectors
 N_JUDGED = 20  # rows of a manifest that tell which column names the files

@@ -11,9 +11,12 @@ from typing import Literal
 
 from glassformer.data.examples import Skipped
 from glassformer.data.source_file import Notes
+from glassformer.errors import DataError
 
-SOUND_EXTENSIONS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au")
+SOUND_EXTENSIONS = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64")
 VECTOR_EXTENSIONS = (".npy", ".npz")
+ALL_VECTOR_EXTENSIONS = (*VECTOR_EXTENSIONS, ".parquet")  # a Parquet file may be a manifest too
+UNKNOWN_KIND = "a file of no known kind"
 MEDIA_EXTENSIONS = (*SOUND_EXTENSIONS, *VECTOR_EXTENSIONS)
 
 Kind = Literal["sound", "vectors"]
@@ -81,8 +84,17 @@ def is_media(path: Path) -> bool:
 
 
 def kind_of_file(path: Path) -> Kind:
-    """Whether what a file holds is sound or vectors, by its extension."""
-    return "sound" if path.suffix.lower() in SOUND_EXTENSIONS else "vectors"
+    """Whether what a file holds is sound or vectors, by its extension. Raises DataError for one that says neither."""
+    extension = path.suffix.lower()
+    if extension in SOUND_EXTENSIONS:
+        return "sound"
+    if extension in ALL_VECTOR_EXTENSIONS:
+        return "vectors"
+    sounds, vectors = ", ".join(SOUND_EXTENSIONS), ", ".join(ALL_VECTOR_EXTENSIONS)
+    found = f"ends in {extension}" if extension else "has no extension"
+    raise DataError(
+        f"{path}: {found}, which is neither sound ({sounds}) nor vectors ({vectors}); convert it, or rename it"
+    )
 
 
 def parted(name: str, found: Sequence[Utterance | Skipped], notes: Notes) -> tuple[list[Utterance], list[Skipped]]:

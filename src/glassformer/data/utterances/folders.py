@@ -12,7 +12,7 @@ from glassformer.data.opening import open_file
 from glassformer.data.source_file import Notes
 from glassformer.data.utterances.archives import NO_VECTORS, sequence_in
 from glassformer.data.utterances.columns import Places
-from glassformer.data.utterances.corpus import MEDIA_EXTENSIONS, Asked, Found, Utterance, kind_of_file
+from glassformer.data.utterances.corpus import MEDIA_EXTENSIONS, UNKNOWN_KIND, Asked, Found, Utterance, kind_of_file
 from glassformer.data.utterances.manifests import asked_for
 from glassformer.data.utterances.names import NamePattern
 from glassformer.errors import DataError
@@ -64,7 +64,7 @@ def utterance(where: str, path: Path, text: str, speaker: str, fields: dict[str,
     """One utterance that is a whole file, or why it is none."""
     if not text:
         return Skipped(where, "the text is empty")
-    if kind_of_file(path) == "sound":
+    if kind_of_file(path) == "sound":  # those of other kinds were passed over
         return Utterance(where, path, text, speaker, fields=fields)
     try:
         part, shape = sequence_in(path, "")
@@ -146,6 +146,11 @@ def rows_of_kaldi(folder: Path, asked: Asked, notes: Notes) -> Found:
         path = places.find(place) or next((p for p in (Path(place),) if p.is_file()), None)
         if path is None:
             rows.append(Skipped(where, f"no such file: {place[:200]}"))
+            continue
+        try:
+            kind_of_file(path)
+        except DataError as error:
+            rows.append(Skipped(where, f"{UNKNOWN_KIND}: {error}"))
             continue
         text, speaker = " ".join(text.split()), speakers.get(name, "")
         fields = {"id": name, **({"speaker": speaker} if speaker else {})}

@@ -17,7 +17,7 @@ from glassformer.data.utterances.corpus import Utterance, kind_of_file
 from glassformer.data.utterances.vectors import read_vectors
 from glassformer.errors import DataError
 
-BLOCK_SECONDS = 30.0  # heard at once; a multiple of a frame at every rate in use
+FRAMES_AT_ONCE = 1500  # half a minute; whole ones, so that none is cut where two blocks meet
 QUIETER = 40.0  # dB below the loudest frame, where a voice is no longer heard
 
 
@@ -58,18 +58,20 @@ def hear_sound(row: Utterance, held_out: bool) -> Heard:
     powers: list[NDArray[np.float64]] = []
     n_samples = n_hot = 0
     loudest = squares = 0.0
-    blocks = sound_blocks(row.path, about.rate, BLOCK_SECONDS, offset=row.offset, duration=row.duration, notes=notes)
+    frame = max(1, round(about.rate * FRAME_SECONDS))
+    at_once = FRAMES_AT_ONCE * frame / about.rate
+    blocks = sound_blocks(row.path, about.rate, at_once, offset=row.offset, duration=row.duration, notes=notes)
     for block in blocks:
         digest.update(np.ascontiguousarray(block).tobytes())
         n_samples += len(block)
         n_hot += n_clipped(block)
         loudest = max(loudest, float(np.abs(block).max()))
         squares += float(np.square(block, dtype=np.float64).sum())
-        powers.append(frame_powers(block, max(1, round(about.rate * FRAME_SECONDS))))
+        powers.append(frame_powers(block, frame))
     frames = np.concatenate(powers)
     heard = np.flatnonzero(frames > frames.max() * 10 ** (-QUIETER / 10)) if frames.max() > 0 else np.zeros(0, np.int64)
     start, end = (int(heard[0]), len(frames) - 1 - int(heard[-1])) if len(heard) else (len(frames), 0)
-    seconds = n_samples / about.rate
+    seconds, step = n_samples / about.rate, frame / about.rate
     return Heard(
         row,
         held_out,
@@ -80,9 +82,9 @@ def hear_sound(row: Utterance, held_out: bool) -> Heard:
         level=decibels(math.sqrt(squares / n_samples)),
         peak=decibels(loudest),
         clipped=n_hot / n_samples,
-        silent=min(seconds, (len(frames) - len(heard)) * FRAME_SECONDS),
-        silent_start=min(seconds, start * FRAME_SECONDS),
-        silent_end=min(seconds, end * FRAME_SECONDS),
+        silent=min(seconds, (len(frames) - len(heard)) * step),
+        silent_start=min(seconds, start * step),
+        silent_end=min(seconds, end * step),
         notes=tuple(notes),
     )
 

@@ -29,7 +29,7 @@ from glassformer.data.utterances.columns import (
     names_media,
     path_column,
 )
-from glassformer.data.utterances.corpus import MEDIA_EXTENSIONS, Asked, Found, Utterance, kind_of_file
+from glassformer.data.utterances.corpus import MEDIA_EXTENSIONS, UNKNOWN_KIND, Asked, Found, Utterance, kind_of_file
 from glassformer.data.utterances.names import NamePattern
 from glassformer.errors import DataError
 
@@ -188,7 +188,11 @@ def row_of_manifest(row: Row, columns: Columns, places: Places, pattern: NamePat
     except DataError as error:
         return Skipped(row.where, str(error))
     speaker = fields.get((columns.speaker or "speaker").strip(), "")
-    if kind_of_file(path) == "sound":
+    try:
+        is_sound = kind_of_file(path) == "sound"
+    except DataError as error:
+        return Skipped(row.where, f"{UNKNOWN_KIND}: {error}")
+    if is_sound:
         return Utterance(row.where, path, text, speaker, offset, duration, fields)
     key = "" if columns.key is None else fields.get(columns.key.strip(), "")
     try:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from glassformer.generate.whisper.settings import WhisperSettings, settings_of
 from glassformer.generate.whisper.tokens import is_whispers
-from glassformer.generate.whisper.windows import Heard, joined, language_name, transcribe_sound, windows_heard
+from glassformer.generate.whisper.windows import Heard, joined, transcribe_sound, windows_heard
 
 __all__ = [
     "Heard",
     "WhisperSettings",
     "is_whispers",
     "joined",
-    "language_name",
     "settings_of",
     "transcribe_sound",
     "windows_heard",

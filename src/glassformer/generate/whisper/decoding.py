@@ -62,7 +62,7 @@ def decode_window(
 
     The temperatures are tried in turn until a text passes. `window` numbers the draws.
     """
-    rules = Rules.of(tokens, times=prompt[-1] != tokens.no_times, device=memory.states.device)
+    rules = Rules.of(tokens, times=prompt[-1] != tokens.no_times)
     found = None
     for temperature in settings.temperatures:
         found = decode_once(model, memory, tokens, settings, prompt, rules, temperature, window)

@@ -21,8 +21,15 @@ NAMES = {
 }  # fmt: skip
 CODES = {name: code for code, name in NAMES.items()} | {
     "burmese": "my",
-    "mandarin": "zh",
     "castilian": "es",
     "flemish": "nl",
+    "haitian": "ht",
+    "letzeburgesch": "lb",
+    "mandarin": "zh",
+    "moldavian": "ro",
+    "moldovan": "ro",
+    "panjabi": "pa",
+    "pushto": "ps",
+    "sinhalese": "si",
+    "valencian": "ca",
 }
-SPACELESS = frozenset({"zh", "ja", "th", "lo", "my", "yue"})  # are written without spaces between words

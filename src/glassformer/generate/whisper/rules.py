@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from glassformer.generate.constraints import Constraints
+from glassformer.generate.constraints import Constraints, forbid
 from glassformer.generate.whisper.tokens import Tokens
 from glassformer.tokenizers.roles import Writing
 
@@ -22,22 +21,19 @@ class Rules(Constraints):
 
     tokens: Tokens | None = None
     times: bool = True
-    never: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
-    never_first: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+    never: tuple[int, ...] = ()
+    never_first: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, tokens: Tokens, *, times: bool, device: torch.device | str = "cpu") -> Rules:
+    def of(cls, tokens: Tokens, *, times: bool) -> Rules:
         """The rules of a model."""
-        most = tokens.vocab_size
-        never = [id for id in (*tokens.never, tokens.no_times) if id < most]
-        first = [id for id in tokens.never_first if id < most]
         return cls(
             eos_id=tokens.end,
             writing=Writing(renormalises=True),
             tokens=tokens,
             times=times,
-            never=torch.tensor(never, dtype=torch.long, device=device),
-            never_first=torch.tensor(first, dtype=torch.long, device=device),
+            never=(*tokens.never, tokens.no_times),
+            never_first=tokens.never_first,
         )
 
     def __call__(
@@ -48,10 +44,11 @@ class Rules(Constraints):
         forced: Sequence[Sequence[int]] = (),
         last: Sequence[bool] = (),
     ) -> Tensor:
-        """The logits [R, V] of the token after each text, of which the last `new` tokens are written, under all rules."""
-        logits = logits.index_fill(-1, self.never, -math.inf)
-        if new == 0:
-            logits = logits.index_fill_(-1, self.never_first, -math.inf)
+        """The logits [R, V] of the token after each text, of which the last `new` tokens are written, under all rules.
+
+        They stay where they are: a search brings them to the processor, whatever the model computes on.
+        """
+        logits = forbid(logits, *self.never, *(self.never_first if new == 0 else ()))
         if self.times:
             for row, text in zip(logits, texts, strict=True):
                 self.keep_times(row, text[len(text) - new :])

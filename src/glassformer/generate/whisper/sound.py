@@ -24,7 +24,7 @@ class Sound:
         """Up to `count` samples from number `start` on, fewer at the end, none behind it. `start` never goes back."""
         pieces = [self._kept[start - self._first :]]
         self._first = start
-        missing = count - len(pieces[0]) - max(0, start - self.length)
+        missing = count - len(pieces[0])
         while missing > 0 and not self.is_read:
             block = next(self._blocks, None)
             if block is None:
@@ -36,6 +36,6 @@ class Sound:
         self._kept = np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
         return self._kept[:count]
 
-    def has_more(self, at: int) -> bool:
-        """Whether there is a sample number `at` or later."""
-        return len(self.window(at, 1)) > 0
+    def goes_on(self, count: int) -> bool:
+        """Whether there is a sample behind the first `count` of those that are kept."""
+        return len(self.window(self._first, count + 1)) > count

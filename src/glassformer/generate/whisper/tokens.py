@@ -8,17 +8,22 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from glassformer.errors import CheckpointError, ConfigError, nearest
-from glassformer.generate.whisper.languages import CODES
+from glassformer.generate.whisper.languages import CODES, NAMES
 from glassformer.tokenizers import Tokenizer
+from glassformer.tokenizers.whisper import (
+    END,
+    ENGLISH_ONLY,
+    LANGUAGE_MODEL,
+    LATEST_FIRST,
+    NO_SPEECH,
+    NO_TIMES,
+    PREVIOUS,
+    START,
+    TASKS,
+)
 
-START, END = "<|startoftranscript|>", "<|endoftext|>"
-NO_TIMES, PREVIOUS, LANGUAGE_MODEL = "<|notimestamps|>", "<|startofprev|>", "<|startoflm|>"
-NO_SPEECH = ("<|nospeech|>", "<|nocaptions|>")  # the newer name and the older one
-TASKS = ("transcribe", "translate")
 LANGUAGE = re.compile(r"<\|([a-z]{2,3})\|>")
-ENGLISH_ONLY = 51_864  # tokens of the models that know English alone
 STEP = 0.02  # seconds from one time to the next
-LATEST_FIRST = 50  # the first time of a window is at most 1 s, where the folder says nothing
 
 
 def is_whispers(tokenizer: Tokenizer) -> bool:
@@ -51,10 +56,10 @@ class Tokens:
         if lacking:
             raise CheckpointError(f"this tokenizer has no {', '.join(lacking)}, without which no Whisper can be asked")
         many = generation.get("is_multilingual", vocab_size > ENGLISH_ONLY)
-        languages = {found[1]: id for text, id in known.items() if (found := LANGUAGE.fullmatch(text))} if many else {}
+        languages = languages_of(known, generation.get("lang_to_id")) if many else {}
         never, first = (ids_of(generation, key) for key in ("suppress_tokens", "begin_suppress_tokens"))
         steering = [known[text] for text in (START, PREVIOUS, LANGUAGE_MODEL, *NO_SPEECH) if text in known]
-        tasks = {task: known[text] for task in TASKS if (text := f"<|{task}|>") in known}
+        tasks = {task: known[text] for task, text in TASKS.items() if text in known}
         latest = generation.get("max_initial_timestamp_index")
         return cls(
             tokenizer,
@@ -95,6 +100,14 @@ class Tokens:
             raise ConfigError(f"language={language!r} is not known to this model{nearest(wanted, known)}")
         return wanted
 
+    def language_for(self, language: str | None, task: str) -> str | None:
+        """The code of a language, None where it is to be heard. Raises ConfigError for a task or a language that this model
+        does not know."""
+        self.check_task(task)
+        if language is not None:
+            return self.code(language)
+        return None if self.languages else "en"
+
     def check_task(self, task: str) -> None:
         """Raise ConfigError for a task that there is not, or that this model cannot do."""
         if task not in TASKS:
@@ -105,6 +118,14 @@ class Tokens:
     def text(self, ids: Sequence[int]) -> str:
         """The text of ids, their times and special tokens left out."""
         return self.tokenizer.decode([id for id in ids if id < self.end], skip_special=True)
+
+
+def languages_of(special: Mapping[str, int], listed: object) -> dict[str, int]:
+    """The ids of languages by their codes: those that a folder lists, and those that Whispers know; other special tokens may
+    be as short."""
+    said = listed if isinstance(listed, Mapping) else {}
+    codes = {text: found[1] for text in special if (found := LANGUAGE.fullmatch(text))}
+    return {code: special[text] for text, code in codes.items() if code in NAMES or text in said}
 
 
 def ids_of(generation: Mapping[str, Any], key: str) -> tuple[int, ...]:

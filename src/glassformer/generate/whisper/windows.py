@@ -11,17 +11,19 @@ from typing import Any
 import torch
 
 from glassformer.errors import ConfigError
-from glassformer.features import FeatureConfig, extract
+from glassformer.features import FeatureConfig, extract, loudest_band
 from glassformer.generate.context import evaluating
 from glassformer.generate.transcription import Segment, Transcription
+from glassformer.generate.vectors import stride_of
 from glassformer.generate.whisper.decoding import Decoded, decode_window, hear_language, is_silence
-from glassformer.generate.whisper.languages import NAMES
 from glassformer.generate.whisper.settings import WhisperSettings
 from glassformer.generate.whisper.sound import Samples, Sound
 from glassformer.generate.whisper.tokens import STEP, Tokens
 from glassformer.generate.whisper.words import with_words, without_hallucinations
+from glassformer.models.encoder_decoder import Memory
 from glassformer.tokenizers import Tokenizer
 
+Blocks = Callable[[], Iterable[Samples]]
 FORGETFUL = 0.5  # a text drawn at a higher temperature is no guide for the next
 
 
@@ -46,16 +48,17 @@ def transcribe_sound(
     blocks: Iterable[Samples],
     settings: WhisperSettings | None = None,
     *,
+    again: Blocks | None = None,
     on_window: Callable[[Heard], object] | None = None,
 ) -> Transcription:
     """What a Whisper hears in a sound, its samples (N each, in [-1, 1] at features.rate) block by block.
 
-    `generation`: the settings of the model's folder. `on_window` is told of every window. Raises ConfigError for settings
-    that this model cannot follow.
+    `generation`: the settings of the model's folder. `again` gives the same blocks anew: a sound of several windows is read
+    through before, for the loudest of its frames, from which the quietest that are told apart are counted. Without it each
+    window has its own. `on_window` is told of every window. Raises ConfigError for settings that this model cannot follow.
     """
-    return joined(
-        windows_heard(model, tokenizer, features, generation, blocks, settings or WhisperSettings()), on_window
-    )
+    settings = settings or WhisperSettings()
+    return joined(windows_heard(model, tokenizer, features, generation, blocks, settings, again), on_window)
 
 
 def joined(windows: Iterable[Heard], on_window: Callable[[Heard], object] | None = None) -> Transcription:
@@ -79,10 +82,11 @@ def windows_heard(
     generation: Mapping[str, Any],
     blocks: Iterable[Samples],
     settings: WhisperSettings,
+    again: Blocks | None = None,
 ) -> Iterator[Heard]:
     """The same window by window, in memory that does not grow with the length of the sound."""
     with evaluating(model):
-        yield from Listener(model, tokenizer, features, generation, settings).listen(Sound(blocks))
+        yield from Listener(model, tokenizer, features, generation, settings).listen(Sound(blocks), again)
 
 
 class Listener:
@@ -98,35 +102,38 @@ class Listener:
     ) -> None:
         self.model, self.features, self.settings = model, features, settings
         self.tokens = Tokens.of(tokenizer, generation, model.config.vocab_size)
-        self.tokens.check_task(settings.task)
-        self.language = None if settings.language is None else self.tokens.code(settings.language)
-        if not self.tokens.languages:
-            self.language = "en"
+        self.language = self.tokens.language_for(settings.language, settings.task)
         self.heads = alignment_heads(generation)
-        strides = model.config.vectors.strides
-        self.step = features.hop * strides[0] * strides[1]  # samples from one time to the next
+        self.step = features.hop * stride_of(model.config)  # samples from one time to the next
         self.window = min(
             (features.chunk_seconds or 30) * features.rate, model.config.source_side().max_len * self.step
         )
+        self.margin = (
+            -(-features.n_fft // (2 * features.hop)) * features.hop
+        )  # samples that a frame reaches over, and more
         self.remembered: list[int] = []
         if settings.initial_prompt and self.tokens.previous is not None:
             self.remembered = tokenizer.encode(" " + settings.initial_prompt.strip())
         self.room = model.config.max_len // 2 - 1  # tokens of what came before
+        self.loudest: float | None = None  # of all windows
 
-    def listen(self, sound: Sound) -> Iterator[Heard]:
+    def listen(self, sound: Sound, again: Blocks | None = None) -> Iterator[Heard]:
         """What each window gives."""
         start = number = 0
         while True:
-            samples = sound.window(start, self.window)
+            before = min(start, self.margin)
+            around = sound.window(start - before, before + self.window + self.margin)
+            samples = around[before : before + self.window]
+            if number == 0 and again is not None and sound.goes_on(self.window):
+                self.loudest = loudest_band(map(torch.from_numpy, again()), self.features)
             if len(samples) < self.features.hop and (number or not len(samples)):
                 return
-            heard, moved = self.hear(samples, start, number)
+            heard, moved = self.hear(samples, self.read(around, start), start, number)
             start, number = start + moved, number + 1
             yield heard
 
-    def hear(self, samples: Samples, start: int, number: int) -> tuple[Heard, int]:
+    def hear(self, samples: Samples, memory: Memory, start: int, number: int) -> tuple[Heard, int]:
         """What a window gives, and by how many samples the next one begins later."""
-        memory = self.read(samples)
         if self.language is None:
             self.language, _ = hear_language(self.model, memory, self.tokens)
         found = decode_window(self.model, memory, self.tokens, self.settings, self.prompt(), number)
@@ -147,12 +154,16 @@ class Listener:
         return Heard(tuple(segments), self.tokens.text(ids), seconds[1], self.language), moved
 
     @torch.inference_mode()
-    def read(self, samples: Samples) -> Any:
-        """What the encoder makes of a window, filled up with silence to its full length."""
-        wave = torch.zeros(self.window)
-        wave[: len(samples)] = torch.from_numpy(samples)
+    def read(self, around: Samples, start: int) -> Memory:
+        """What the encoder makes of the window from `start` on, filled up with silence to its full length. `around` begins a
+        margin earlier, where there is one: the frames reach over the ends of the window as they do in the whole sound."""
+        before = min(start, self.margin)
+        wave = torch.zeros(before + self.window + self.margin)
+        wave[: len(around)] = torch.from_numpy(around)
+        first, count = before // self.features.hop, self.window // self.features.hop
+        frames = extract(wave, self.features, self.loudest)[first : first + count]
         like = next(self.model.parameters())
-        return self.model.read(extract(wave, self.features)[None].to(like.device, like.dtype))
+        return self.model.read(frames[None].to(like.device, like.dtype))
 
     def prompt(self) -> list[int]:
         """What the transcript of a window begins after: the end of what came before, and the steering tokens."""
@@ -219,8 +230,3 @@ def alignment_heads(generation: Mapping[str, Any]) -> list[tuple[int, int]] | No
         raise ConfigError(
             f"alignment_heads={str(said)[:60]} of generation_config.json are no pairs of layer and head"
         ) from None
-
-
-def language_name(code: str | None) -> str:
-    """The English name of a language."""
-    return NAMES.get(code or "", code or "")

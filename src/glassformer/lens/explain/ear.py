@@ -7,8 +7,8 @@ from functools import cached_property
 
 from torch import Tensor
 
+from glassformer.generate.vectors import stride_of
 from glassformer.lens.glass import Trace
-from glassformer.lens.hearing import stride_of
 from glassformer.lens.recipes import Node
 
 HEARD = ("s", "t", "e", "m", "q", "w", "u", "y", "r")  # letters of axes that only this knows

@@ -14,6 +14,7 @@ from glassformer.errors import ConfigError
 from glassformer.generate.ctc import best_path
 from glassformer.generate.loop import evaluating, generate_ids
 from glassformer.generate.sampling import Sampling
+from glassformer.generate.vectors import n_frames_of
 from glassformer.lens.glass.trace import IGNORED, Keep, Tokens, Trace, refuse_foreign_ids, tokens_of, watched_run
 from glassformer.lens.hearing import Heard, places
 from glassformer.lens.recording import prepared
@@ -38,10 +39,12 @@ def trace_vectors(
         raise ConfigError(f"target={target!r} is for models that write what they hear; this one {DOES[task]}")
     vectors = heard.vectors[None].to(next(model.parameters()))
     count = places_left(model, vectors)
-    tokens = {"encoder": Tokens(tuple(range(count)), places(model.config, count, heard.seconds))}
+    tokens = {"encoder": Tokens(tuple(range(count)), places(model.config, count, heard.seconds, heard.start))}
     settings: dict[str, Any] = {"kind": "forward"}
     if heard.origin is not None:
         settings["sound"] = dict(heard.origin)
+    if heard.start:
+        settings["start"] = heard.start
     if heard.features is not None:
         settings["features"] = heard.features.model_dump(mode="json")
     given: dict[str, Any] = {}
@@ -81,9 +84,7 @@ DOES = {
 
 def places_left(model: Any, vectors: Tensor) -> int:
     """How many places the convolutions leave of vectors. Raises ConfigError for more than the encoder has."""
-    count = vectors.shape[1]
-    for stride in model.config.vectors.strides:
-        count = -(-count // stride)
+    count = n_frames_of(model.config, vectors.shape[1])
     stack = model.encoder
     if stack.positions.adds and count > stack.max_len:
         raise ConfigError(

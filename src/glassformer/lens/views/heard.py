@@ -10,9 +10,10 @@ import numpy as np
 
 from glassformer.errors import ConfigError
 from glassformer.generate.ctc import align
+from glassformer.generate.vectors import stride_of
 from glassformer.lens.glass.heard import ctc_logits
 from glassformer.lens.glass.trace import Trace
-from glassformer.lens.hearing import seconds_of_trace, stride_of
+from glassformer.lens.hearing import seconds_of_trace
 from glassformer.lens.looking import array, attention_of
 from glassformer.lens.numbers import Array
 from glassformer.lens.views.parts import Span
@@ -97,7 +98,7 @@ def spans(words: list[Spoken], stride: int, count: int) -> tuple[Span, ...]:
 def moment(trace: Trace, vectors: float) -> float:
     """When a vector begins: in seconds, or its number where nobody knows these."""
     step = seconds_of_trace(trace)
-    return vectors * (1.0 if step is None else step)
+    return vectors if step is None else float(trace.settings.get("start", 0.0)) + vectors * step
 
 
 def seconds_of_place(trace: Trace, place: float) -> float:

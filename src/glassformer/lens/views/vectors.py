@@ -7,8 +7,8 @@ from __future__ import annotations
 import numpy as np
 
 from glassformer.features import FeatureConfig
+from glassformer.generate.vectors import stride_of
 from glassformer.lens.glass.trace import Trace
-from glassformer.lens.hearing import stride_of
 from glassformer.lens.looking import given
 from glassformer.lens.numbers import Array
 from glassformer.lens.views.heard import (
@@ -81,7 +81,7 @@ def row_name(config: FeatureConfig | None, channel: int) -> str:
     """A channel; a mel band by the frequency of its peak."""
     if config is None or config.kind not in ("log-mel", "whisper") or channel >= config.n_mels:
         return str(channel)
-    from glassformer.ops.mel import mel_edges
+    from glassformer.ops.mel_scale import mel_edges
 
     peak = mel_edges(config.n_mels, config.low_hz, config.high_hz, config.scale)[channel + 1]
     return f"{peak:,.0f} Hz"

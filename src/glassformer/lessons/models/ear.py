@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from glassformer.errors import DataError
-from glassformer.ops.mel import cosines, mel_edges, mel_filters
+from glassformer.ops.mel import cosines, mel_filters
+from glassformer.ops.mel_scale import mel_edges
 
 QUIET = 1e-6  # added before the logarithm, so that silence has one
 

@@ -91,6 +91,7 @@ class JoinedCheckpoints(Checkpoints):
                     (draft / name).write_text(text, encoding="utf-8")
                 for name in (*snapshot.texts, METADATA):
                     files.append(described(draft / name))
+                    self.sign()
                 content: dict[str, Any] = {"step": snapshot.step, "world": self.topology.world, "schema": SCHEMA}
                 content["files"] = dict(sorted((name, about) for some in files for name, about in some.items()))
                 (draft / MANIFEST).write_text(sealed(content), encoding="utf-8")
@@ -104,6 +105,7 @@ class JoinedCheckpoints(Checkpoints):
                 found: dict[str, Any] = {}
                 for file in sorted(draft.glob(f"{mine}*")):
                     found |= described(file)
+                    self.sign()
                 return found
 
             files = self.by_all(save)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from glassformer import machine
 from glassformer.errors import FAILED, ConfigError, GlassformerError
 
 if TYPE_CHECKING:
@@ -118,8 +119,7 @@ def launch(n: int, arguments: list[str]) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // n)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, int(machine.cores() / n))))
     # Without it the second start of the processes meets at the addresses of the first, and fails (torch 2.13).
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     if sys.platform == "linux":

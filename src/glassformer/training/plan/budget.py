@@ -19,7 +19,7 @@ from glassformer.training.decide import Decisions
 from glassformer.training.loop import sum_gradients
 from glassformer.training.optimisers import Optimisers
 from glassformer.training.plan.expectation import Expectation, Reached, expected, fitted_to, worth
-from glassformer.training.plan.timing import Timing, held_back, timed
+from glassformer.training.plan.timing import Timing, timed
 from glassformer.training.recipe import Recipe
 from glassformer.training.schedule import rate
 from glassformer.training.tasks import Task
@@ -142,7 +142,7 @@ def spend(
         raise ConfigError(f"loop.steps={asked} says how long to train, and so does --budget; leave one of them out")
     looked: list[Look] = []
     reached: Reached | None = None
-    known = isinstance(task, Text) and decisions.get("optimiser.name") in (None, "muon")
+    known = decisions.get("task") == "text" and decisions.get("optimiser.name") in (None, "muon")
     for layers, width in sizes(decisions, task):
         look = look_at(trial(of_size(decisions, layers, width)), task, device, budget)
         looked.append(look)
@@ -197,20 +197,19 @@ class Look:
 def look_at(recipe: Recipe, task: Task, device: torch.device, budget: Budget) -> Look:
     """Take a few steps of a size."""
     timing = timed(recipe, task, device, TRIED_STEPS, at_most=TRYING * budget.seconds)
-    quick, whole = held_back(task)
     config = recipe.model
     in_blocks = sum(p.numel() for name, p in unfilled(config).named_parameters() if ".blocks." in name)
-    text = isinstance(task, Text)
+    text = task if recipe.task == "text" and isinstance(task, Text) else None
     return Look(
         recipe=recipe,
         timing=timing,
         numbers=in_blocks,
-        quick=timing.asking * quick,
-        whole=timing.asking * whole,
+        quick=timing.evaluation(task),
+        whole=timing.last_evaluation(task),
         per_epoch=1 / max(task.epoch(1), 1e-9),
         most_epochs=task.most_epochs,
-        unique=float(task.n_train) if text else 0.0,
-        bytes_per_token=task.validation_bytes / max(1, len(task.validation)) if text else 0.0,
+        unique=0.0 if text is None else float(text.n_train),
+        bytes_per_token=0.0 if text is None else text.validation_bytes / max(1, len(text.validation)),
     )
 
 

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,6 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from glassformer.checkpoints.weights import unfilled
-from glassformer.evaluate.perplexity import LOGITS_PER_BATCH, TOKENS_PER_BATCH
 from glassformer.models import Model, build_model
 from glassformer.nn.block import Block
 from glassformer.training.checkpoint import Checkpoints, State
@@ -33,18 +32,26 @@ GAPS = (
     0.15  # of what is kept lies idle between tensors, in the C library's heap (measured against real runs: 0.1 to 0.3)
 )
 IN_FORWARD = 4  # tensors as wide as the widest that a forward pass without gradients has beside each other
+READ = ("ids", "source")  # arguments of a model whose second axis counts tokens or vectors
 LOOKED_AT = 10  # batches among which the largest counts, where rows differ in length
 
 
 @dataclass(frozen=True)
 class Step:
     """Bytes that a portion of so many rows takes beside weights and optimiser: what is kept from the forward to the backward
-    pass, the answers over the vocabulary, the largest tensor that a pass without recomputing keeps."""
+    pass, the answers over the vocabulary, the largest tensor that a pass without recomputing keeps of those that grow with
+    the rows, and of the others."""
 
     kept: float
     logits: float
     largest: float
+    fixed: float = 0.0
     again: float = 0.0  # of one block, where blocks are computed again in the backward pass
+
+    @property
+    def widest(self) -> float:
+        """The largest tensor of all."""
+        return max(self.largest, self.fixed)
 
     def carried(self, other: Step, share: float) -> Step:
         """On the line from this to another, `share` times the way."""
@@ -108,6 +115,7 @@ class Footprint:
     divides: bool
     carried: bool  # whether the line was carried on from shallower models
     rows_evaluated: int  # at once
+    asked_more: float  # times as many targets as a step has of each row
     beside: bool  # whether checkpoints are written beside the training
 
     def step(self, rows: int) -> Step:
@@ -121,7 +129,7 @@ class Footprint:
         held = still.gradients + step.kept + step.logits
         # The backward pass begins with the gradient of the answers, and has a few tensors as wide as a layer's widest beside
         # each other; the optimiser begins when what was kept is gone.
-        widest = max(step.logits, IN_BACKWARD * step.largest + step.again)
+        widest = max(step.logits, IN_BACKWARD * step.widest + step.again)
         works = still.gradients + still.optimiser_works - held
         passing = max(widest + GAPS * (step.kept + step.logits), works)
         return Memory(
@@ -133,7 +141,7 @@ class Footprint:
             activations=int(step.kept),
             logits=int(step.logits),
             passing=int(passing),
-            evaluating=int(asked.logits + IN_FORWARD * asked.largest),
+            evaluating=int(self.asked_more * asked.logits + IN_FORWARD * asked.widest),
             saving=still.largest_file + (still.checkpoint if self.beside else 0),
         )
 
@@ -199,7 +207,8 @@ def footprint(recipe: Recipe, task: Task, device: torch.device, room: int | None
     else:
         one, two = (line_of(with_layers(recipe, n), task, device, batch) for n in (1, 2))
         line = tuple(a.carried(b, recipe.model.n_layers - 1) for a, b in zip(one, two, strict=True))
-    per_row = max(1, max(tensor[0].numel() for tensor in batch.inputs.values()))
+    per_row = max(1, sum(batch.inputs[name].shape[1] for name in READ if name in batch.inputs))
+    asked = batch.inputs.get("asked")
     mode, worth = recipe.loop.async_save, still.checkpoint >= WORTH_A_THREAD
     return Footprint(
         standing=still,
@@ -207,7 +216,8 @@ def footprint(recipe: Recipe, task: Task, device: torch.device, room: int | None
         rows=rows,
         divides=task.divides,
         carried=carried,
-        rows_evaluated=max(1, min(TOKENS_PER_BATCH, LOGITS_PER_BATCH // recipe.model.vocab_size) // per_row),
+        rows_evaluated=max(1, task.evaluated_at_once() // per_row),
+        asked_more=1.0 if asked is None else per_row / asked.shape[1],
         beside=mode == "yes" or (mode == "auto" and worth),
     )
 
@@ -223,16 +233,38 @@ def line_of(recipe: Recipe, task: Task, device: torch.device, batch: Batch) -> t
     model = build_model(recipe.model, recipe.seed).to(device)
     parts = [first_rows(batch, min(n, len(batch.targets))) for n in (1, 2)] if task.divides else [batch]
     with torch.random.fork_rng(devices=[]):
-        found = [measure(model, task, recipe, part) for part in parts]
-        if recipe.loop.recompute:
-            blocks = max(1, sum(isinstance(module, Block) for module in model.modules()))
-            recompute_blocks(model)
-            less = [measure(model, task, recipe, part) for part in parts]
-            found = [
-                replace(now, largest=plain.largest, again=plain.kept / blocks)
-                for now, plain in zip(less, found, strict=True)
-            ]
-    return found[0], found[-1]
+        line = as_line([measure(model, task, recipe, part) for part in parts])
+        if not recipe.loop.recompute:
+            return line
+        blocks = max(1, sum(isinstance(module, Block) for module in model.modules()))
+        recompute_blocks(model)
+        less = as_line([measure(model, task, recipe, part) for part in parts])
+        one, two = (
+            replace(now, largest=plain.largest, fixed=plain.fixed, again=plain.kept / blocks)
+            for now, plain in zip(less, line, strict=True)
+        )
+    return one, two
+
+
+def as_line(found: list[Found]) -> tuple[Step, Step]:
+    """What was found of one row and of two, or of one batch, as two steps.
+
+    The largest tensor of many rows is the largest of those that are twice as large with two rows as with one, and need not be
+    the largest with two: that may be one that does not grow.
+    """
+    one, two = found[0], found[-1]
+    if one is two:
+        step = Step(sum(one.kept), one.logits, max(one.kept, default=0))
+        return step, step
+    largest = fixed = 0
+    left = Counter(two.kept)
+    for size in sorted(one.kept, reverse=True):
+        if left[2 * size]:
+            left[2 * size] -= 1
+            largest = max(largest, size)
+        else:
+            fixed = max(fixed, size)
+    return Step(sum(one.kept), one.logits, largest, fixed), Step(sum(two.kept), two.logits, 2 * largest, fixed)
 
 
 def largest_batch(task: Task) -> Batch:
@@ -247,7 +279,15 @@ def first_rows(batch: Batch, rows: int) -> Batch:
     return replace(batch, inputs=inputs, targets=batch.targets[:rows])
 
 
-def measure(model: Model, task: Task, recipe: Recipe, batch: Batch) -> Step:
+@dataclass(frozen=True)
+class Found:
+    """Bytes of each tensor that a forward pass keeps for the backward pass, in its order, and of the answers."""
+
+    kept: tuple[int, ...]
+    logits: int
+
+
+def measure(model: Model, task: Task, recipe: Recipe, batch: Batch) -> Found:
     """Take the forward pass of a batch, and count what it keeps for the backward pass."""
     device = next(model.parameters()).device
     batch = batch.to(device)
@@ -266,6 +306,5 @@ def measure(model: Model, task: Task, recipe: Recipe, batch: Batch) -> Step:
             answers = batch.answers(model)
         loss = task.loss(answers, batch, recipe.optimiser.label_smoothing)
     said = {leaf.untyped_storage().data_ptr(): leaf.nbytes for leaf in tree_leaves(answers) if isinstance(leaf, Tensor)}
-    kept = {place: size for place, size in found.items() if place not in said}
     del loss
-    return Step(sum(kept.values()), sum(said.values()), max(kept.values(), default=0))
+    return Found(tuple(size for place, size in found.items() if place not in said), sum(said.values()))

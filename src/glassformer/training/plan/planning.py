@@ -11,17 +11,16 @@ from typing import Any
 import torch
 
 from glassformer import machine
+from glassformer.files import nearest_existing
 from glassformer.training.log import Screen
-from glassformer.training.machine import choose_device, keep_freed_memory, set_threads
 from glassformer.training.plan.budget import Budget, Spending
 from glassformer.training.plan.disk import Disk, disk_of
 from glassformer.training.plan.expectation import Expectation
 from glassformer.training.plan.memory import Footprint, Memory, footprint, with_layers
-from glassformer.training.plan.timing import Timing, held_back, timed
+from glassformer.training.plan.timing import Timing, timed
 from glassformer.training.recipe import Recipe
-from glassformer.training.run import prepare
+from glassformer.training.run import make_ready
 from glassformer.training.tasks import Task
-from glassformer.training.wishes import check_wishes
 
 STEPS = 10  # that are measured
 LATER = 65_000_000  # bytes that libraries take once they compute and draw (measured: torch 2.13, matplotlib 3.10)
@@ -127,19 +126,22 @@ class Plan:
 
 
 def plan_run(
-    wishes: Mapping[str, Any], folder: Path, *, minutes: float, screen: Screen, budget: Budget | None = None
+    wishes: Mapping[str, Any],
+    folder: Path,
+    *,
+    minutes: float,
+    screen: Screen,
+    allow_changed: bool = False,
+    budget: Budget | None = None,
 ) -> Plan:
     """What `train_run` would do with these wishes in `folder`, and what it would take. Writes nothing.
 
     Raises the children of GlassformerError that `train_run` would raise before its first step.
     """
     began = time.monotonic()
-    asked = check_wishes(wishes)
-    loop = asked.get("loop") or {}
-    device = choose_device(loop.get("device") or "auto")
-    set_threads(loop.get("threads"))
-    keep_freed_memory()
-    recipe, task = prepare(asked, None, minutes, device, screen, budget)
+    recipe, task, device, _ = make_ready(
+        wishes, folder.resolve(), minutes, screen, allow_changed=allow_changed, budget=budget
+    )
     task.begin(recipe)
     preparing = time.monotonic() - began
     return look_ahead(recipe, task, folder, device, preparing, budget)
@@ -157,7 +159,7 @@ def look_ahead(
     timing = evaluating = None
     if fits:
         timing = timed(recipe, task, device, STEPS, at_most=MOST_SECONDS)
-        evaluating = evaluations(recipe) * timing.asking * held_back(task)[0] + timing.asking * held_back(task)[1]
+        evaluating = evaluations(recipe) * timing.evaluation(task) + timing.last_evaluation(task)
     spending = budget.spending if budget is not None else None
     return Plan(
         recipe=recipe,
@@ -169,7 +171,7 @@ def look_ahead(
         free=free,
         total=total,
         disk=disk_of(recipe, task, taken.standing),
-        disk_free=machine.free_disk(folder),
+        disk_free=machine.free_disk(nearest_existing(folder)),
         timing=timing,
         tokens_per_step=task.batch(0).n_tokens,
         steps_per_epoch=1 / max(task.epoch(1), 1e-9),

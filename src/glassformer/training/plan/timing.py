@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 import torch
 
-from glassformer.models import build_model
+from glassformer.models import Model, build_model
 from glassformer.training.loop import sum_gradients
 from glassformer.training.optimisers import Optimisers
 from glassformer.training.recipe import Recipe
 from glassformer.training.recompute import recompute_blocks
 from glassformer.training.tasks import Task
-from glassformer.training.tasks.rows import EVALUATION_TOKENS, Rows
+
+WRITTEN = 16  # rows for which texts are written, to see how long that takes
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Timing:
     seconds: tuple[float, ...]
     tokens: tuple[int, ...]
     asking: float = 0.0  # seconds a token takes that is only read and predicted, without gradients
+    writing: float = 0.0  # seconds a row takes for which a text is written, where an evaluation does that
 
     @property
     def best(self) -> float:
@@ -40,11 +42,30 @@ class Timing:
         """Tokens of a mean step, at the pace of the median one."""
         return statistics.fmean(self.tokens) / self.usual
 
+    def evaluation(self, task: Task) -> float:
+        """Seconds of an evaluation on the way."""
+        return self.measuring(*task.measured(whole=False))
+
+    def last_evaluation(self, task: Task) -> float:
+        """Seconds of the one at the end, which is not needed where those on the way measure all."""
+        return 0.0 if task.measures_all else self.measuring(*task.measured(whole=True))
+
+    def measuring(self, tokens: int, rows: int) -> float:
+        """Seconds to read so many tokens, and to write texts for so many rows."""
+        return self.asking * tokens + self.writing * rows
+
 
 def timed(
-    recipe: Recipe, task: Task, device: torch.device, steps: int, *, at_most: float | None = None, least: int = 2
+    recipe: Recipe,
+    task: Task,
+    device: torch.device,
+    steps: int,
+    *,
+    at_most: float | None = None,
+    least: int = 2,
+    evaluating: bool = True,
 ) -> Timing:
-    """Take `steps` steps of a recipe that `task` has begun, on a model that is thrown away.
+    """Take `steps` steps of a recipe that `task` has begun, on a model that is thrown away, and then evaluate a little.
 
     After `at_most` seconds no further step is begun, once `least` have been taken.
     """
@@ -65,19 +86,18 @@ def timed(
             optimisers.step()
             seconds.append(time.perf_counter() - began)
             tokens.append(batch.n_tokens)
-        batch = task.batch(0).to(device)
-        began = time.perf_counter()
-        with torch.no_grad():
-            batch.answers(model.eval())
-        asking = (time.perf_counter() - began) / max(1, batch.n_tokens)
-    return Timing(tuple(seconds), tuple(tokens), asking)
+        asking, writing = evaluate_some(model, task, device) if evaluating else (0.0, 0.0)
+    return Timing(tuple(seconds), tuple(tokens), asking, writing)
 
 
-def held_back(task: Task) -> tuple[int, int]:
-    """Tokens that an evaluation on the way reads, and one at the end; none where the task does not say."""
-    inputs, quick = getattr(task, "inputs", None), getattr(task, "quick", None)
-    if inputs is not None and quick is not None:
-        return min(len(inputs), quick) * inputs.shape[1], len(inputs) * inputs.shape[1]
-    if isinstance(task, Rows):
-        return min(task.held_back_tokens, EVALUATION_TOKENS), task.held_back_tokens
-    return 0, 0
+def evaluate_some(model: Model, task: Task, device: torch.device) -> tuple[float, float]:
+    """Seconds a token takes that is only read, and a row for which a text is written."""
+    batch = task.batch(0).to(device)
+    began = time.perf_counter()
+    with torch.no_grad():
+        batch.answers(model.eval())
+    asking = (time.perf_counter() - began) / max(1, batch.n_tokens)
+    began = time.perf_counter()
+    # A model that has learnt nothing writes on to the longest text that is allowed, as the slowest row of a batch does.
+    n_written = task.write_some(model, WRITTEN)
+    return asking, (time.perf_counter() - began) / n_written if n_written else 0.0

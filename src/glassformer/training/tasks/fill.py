@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from glassformer.data import IGNORED
-from glassformer.errors import ConfigError
 from glassformer.evaluate import Score
 from glassformer.generate.fill import mask_id
 from glassformer.models import Model
@@ -23,6 +22,7 @@ from glassformer.training.recipe import Recipe
 from glassformer.training.tasks.task import Batch, Task, Vocabularies, derived_seed
 from glassformer.training.tasks.text import Text
 
+WINDOWS_AT_ONCE = 64  # in one batch of an evaluation
 HIDDEN = 0.15  # share of the tokens that are asked for
 MASKED, SWAPPED = 0.8, 0.1  # of those: shown as the mask, shown as a random token; the rest are shown as they are
 
@@ -45,8 +45,6 @@ class Fill(Text):
         super().choose_sizes(decisions)
 
     def begin(self, recipe: Recipe) -> None:
-        if recipe.data.packing == "documents":
-            raise ConfigError("data.packing=documents is for the task text; leave it out")
         super().begin(recipe)
         # What is hidden in evaluation is the same at every step, so that scores can be compared.
         real = torch.from_numpy(self.targets) != IGNORED
@@ -87,7 +85,7 @@ class Fill(Text):
         if not (whole or self.measures_all):
             rows = np.linspace(0, len(rows) - 1, self.quick).astype(int)
         total, right, n_targets = 0.0, 0, 0
-        for portion in np.array_split(rows, -(-len(rows) // 64)):
+        for portion in np.array_split(rows, -(-len(rows) // self.at_once)):
             wanted, at = self.wanted[portion].to(device), self.at[portion].to(device)
             logits = model(self.shown[portion].to(device), at=at if (at < 0).any() else None)
             total += cross_entropy(logits, wanted).item()
@@ -95,6 +93,10 @@ class Fill(Text):
             n_targets += int((wanted != IGNORED).sum())
         model.train(was_training)
         return Score(total / n_targets, n_targets, 0, {"accuracy": right / n_targets})
+
+    @property
+    def at_once(self) -> int:
+        return WINDOWS_AT_ONCE
 
     @torch.inference_mode()
     def sample(self, model: Model) -> str:

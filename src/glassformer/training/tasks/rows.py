@@ -121,9 +121,7 @@ class Rows(Task):
     @torch.inference_mode()
     def evaluate(self, model: Model, *, whole: bool) -> Score:
         device = next(model.parameters()).device
-        rows = self.kept["validation"]
-        if not (whole or self.measures_all):
-            rows = rows[:: -(-self.held_back_tokens // EVALUATION_TOKENS)]
+        rows = self.rows_measured(whole=whole)
         lengths = self.lengths("validation")[rows]
         batches = LengthBatches(lengths, TOKENS_AT_ONCE, 0)
         was_training = model.training
@@ -141,6 +139,23 @@ class Rows(Task):
         model.train(was_training)
         errors = self.errors(metrics)
         return Score(total / max(1, n_targets), n_targets, self.bytes_of(rows.tolist()), metrics, errors)
+
+    def rows_measured(self, *, whole: bool) -> NDArray[np.int64]:
+        """The rows that an evaluation reads."""
+        step = 1 if whole or self.measures_all else -(-self.held_back_tokens // EVALUATION_TOKENS)
+        return self.kept["validation"][::step]
+
+    def rows_written(self, rows: Sequence[int]) -> Sequence[int]:
+        """Those of the rows that an evaluation reads for which a text is written too, to be scored."""
+        return ()
+
+    def evaluated_at_once(self) -> int:
+        lengths = self.lengths("validation")[self.kept["validation"]]
+        return min(max(TOKENS_AT_ONCE, int(lengths.max(0).sum())), int(lengths.sum()))
+
+    def measured(self, *, whole: bool) -> tuple[int, int]:
+        rows = self.rows_measured(whole=whole)
+        return int(self.lengths("validation")[rows].sum()), len(self.rows_written(rows.tolist()))
 
     def errors(self, metrics: Mapping[str, float]) -> float | None:
         """What the best model has least of; None where that is the loss."""

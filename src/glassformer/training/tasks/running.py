@@ -45,7 +45,7 @@ class Source(ABC):
     notes: list[str]
     n_bytes: int
     tokenizer: Path | None = None  # that it is bound to
-    digests: Mapping[str, str] | None = None  # of its files, where it knows them
+    digests: Mapping[str, str] | None = None  # of the files to train on, where it knows them
 
     def texts(self) -> Iterator[str]:
         """The training text, to train a tokenizer on."""
@@ -129,11 +129,7 @@ class ShardText(Source):
         self.verification = Verification([*self.folders, *held_folders])
         self.n_bytes = sum(folder.manifest.text_bytes for folder in self.folders)
         self.tokenizer = self.folders[0].folder / TOKENIZER
-        self.digests = {
-            name: digest for folder in [*self.folders, *held_folders] for name, digest in folder.digests.items()
-        }
-        if self.held is None:
-            self.digests |= file_digests(data.validation)
+        self.digests = {name: digest for folder in self.folders for name, digest in folder.digests.items()}
         n_held = "" if self.held is None else f"{len(self.held):,} tokens "
         n_documents = sum(folder.manifest.documents for folder in self.folders)
         self.notes = [

@@ -151,6 +151,19 @@ class Task(ABC):
         """Whether so little was held back that every evaluation measures all of it."""
 
     @abstractmethod
+    def evaluated_at_once(self) -> int:
+        """Tokens or vectors of the largest batch of an evaluation, padding included."""
+
+    @abstractmethod
+    def measured(self, *, whole: bool) -> tuple[int, int]:
+        """What `evaluate` works on: tokens or vectors that are read, and rows of which a text is written."""
+
+    def write_some(self, model: Model, rows: int) -> int:
+        """Write texts of up to so many rows held back at once, as an evaluation does. Returns of how many; of none where an
+        evaluation writes nothing."""
+        return 0
+
+    @abstractmethod
     def sample(self, model: Model) -> str:
         """Something the model says now, for a person to judge."""
 

@@ -15,6 +15,7 @@ from glassformer.data.mixtures import BLOCK, MixedWindows, quotas
 from glassformer.data.packing import PackedWindows, evaluation_documents
 from glassformer.errors import ConfigError, DataError
 from glassformer.evaluate import Score, evaluate
+from glassformer.evaluate.perplexity import LOGITS_PER_BATCH, TOKENS_PER_BATCH
 from glassformer.generate import Generation, Sampling, generate_text
 from glassformer.models import Model
 from glassformer.training.decide import Decisions, choose_model
@@ -45,7 +46,9 @@ class Text(Task):
                 "mixed: " + ", ".join(f"{s:.1%} {name}" for s, name in zip(shares, data.sources, strict=True))
             )
         if any(source.digests is not None for source in self.sources):
-            self.digests = {**file_digests(data.sources), **file_digests(data.validation)}
+            self.digests = file_digests(data.validation)
+            for names, source in zip(groups, self.sources, strict=True):
+                self.digests |= file_digests(names) if source.digests is None else source.digests
 
     def texts(self) -> Iterator[str]:
         return (text for source in self.sources for text in source.texts())
@@ -160,6 +163,18 @@ class Text(Task):
     @property
     def measures_all(self) -> bool:
         return len(self.inputs) <= self.quick
+
+    @property
+    def at_once(self) -> int:
+        """The most windows of one batch of an evaluation."""
+        most = min(TOKENS_PER_BATCH, LOGITS_PER_BATCH // self.recipe.model.vocab_size)
+        return max(1, most // self.inputs.shape[1])
+
+    def evaluated_at_once(self) -> int:
+        return min(len(self.inputs), self.at_once) * self.inputs.shape[1]
+
+    def measured(self, *, whole: bool) -> tuple[int, int]:
+        return (len(self.inputs) if whole else min(len(self.inputs), self.quick)) * self.inputs.shape[1], 0
 
     def sample(self, model: Model) -> str:
         prompt = self.recipe.loop.sample_prompt

@@ -134,9 +134,18 @@ class Translate(Rows):
         return sum(len(self.pairs["validation"][row].target.encode()) for row in rows)
 
     def measure(self, model: Model, answers: dict[int, object]) -> dict[str, float]:
-        pairs = [self.pairs["validation"][row] for row in list(answers)[:SCORED]]
+        pairs = [self.pairs["validation"][row] for row in self.rows_written(list(answers))]
         found = self.translated(model, [pair.source for pair in pairs])
         return {"bleu": bleu(found, [pair.target for pair in pairs]).value}
+
+    def rows_written(self, rows: Sequence[int]) -> Sequence[int]:
+        return rows[:SCORED]
+
+    def write_some(self, model: Model, rows: int) -> int:
+        chosen = self.rows_written(self.kept["validation"].tolist())[:rows]
+        longest = max(len(self.targets["validation"][row]) for row in chosen)
+        self.translated(model, [self.pairs["validation"][row].source for row in chosen], longest)
+        return len(chosen)
 
     def answers(self, rows: Sequence[int], said: Tensor) -> dict[int, object]:
         return dict.fromkeys(rows, True)  # which rows were measured
@@ -151,9 +160,9 @@ class Translate(Rows):
         lines = zip(pairs, found, strict=True)
         return "\n".join(f"{pair.source} -> {said} (wanted: {pair.target})" for pair, said in lines)
 
-    def translated(self, model: Model, texts: Sequence[str]) -> list[str]:
-        """Greedy translations."""
-        beam = Beam(num_beams=1, max_new_tokens=self.recipe.model.max_len)
+    def translated(self, model: Model, texts: Sequence[str], most: int | None = None) -> list[str]:
+        """Greedy translations, of at most so many tokens."""
+        beam = Beam(num_beams=1, max_new_tokens=most or self.recipe.model.max_len)
         found = translate(model, self.vocabularies.source, self.vocabularies.target, texts, beam=beam)
         return [translation.text for translation in found]
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from glassformer.data.examples import Skipped
 from glassformer.data.utterances import Utterance, UtteranceCorpus, Wanted, read_utterances, split_utterances
 from glassformer.errors import ConfigError
 from glassformer.features import FeatureConfig
+from glassformer.generate.vectors import most_vectors, padded_vectors
 from glassformer.models import ModelConfig
 from glassformer.training.decide import Decisions, heads_for
 from glassformer.training.hearing import Hearing, one_thread, usual_rate
@@ -245,21 +245,3 @@ SIZES = (  # seconds of training speech from which on a size pays, layers, d_mod
     (2 * 3600, 4, 192, 6),
     (0, 3, 128, 4),
 )
-
-
-def most_vectors(config: ModelConfig) -> int:
-    """How many vectors the encoder of a model takes, each of which may come to be less than a position."""
-    side = config.source_side() if config.shape == "encoder_decoder" else config
-    assert side.vectors is not None
-    return side.max_len * math.prod(side.vectors.strides)
-
-
-def padded_vectors(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Sequences of vectors (T F each) side by side: B S F with zeros behind each, and positions B S, -1 there."""
-    longest = max(map(len, rows))
-    vectors = torch.zeros(len(rows), longest, rows[0].shape[1])
-    at = torch.full((len(rows), longest), -1)
-    for number, row in enumerate(rows):
-        vectors[number, : len(row)] = row
-        at[number, : len(row)] = torch.arange(len(row))
-    return vectors, at
