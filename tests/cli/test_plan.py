@@ -107,7 +107,7 @@ def test_a_wish_that_cannot_be_is_one_sentence(command, text, tmp_path, verb, fl
 LIKE_TRAINING = [
     (("--log-to", "mlflow"), "loop.loggers"),
     (("--film", 2, "--probe", "The cat sat on the mat, and the dog ran"), "film.probes: "),
-    (("--set", "loop.parallel=shard"), "loop.parallel=shard divides the work of several processes"),
+    (("--set", "augment.time_masks=1"), "augment.time_masks=1 is for the tasks transcribe and classify_vectors"),
 ]
 
 

@@ -73,7 +73,6 @@ IDLE_WISHES = [
     ({"tokenizer.kind": "characters"}, "tokenizer.pattern", "llama3"),
     ({"tokenizer.path": "runs/words"}, "tokenizer.pattern", "llama3"),
     ({"data.validation": ["held.txt"]}, "data.validation_fraction", 0.2),
-    ({}, "loop.parallel", "shard"),
 ]
 
 
@@ -81,30 +80,30 @@ IDLE_WISHES = [
 def test_what_another_choice_leaves_without_effect_is_refused_by_its_key(beside, key, value):
     asked = nested(**{key: value})
     with pytest.raises(ConfigError, match=rf"^{key}={value} .*; leave it out"):
-        refuse_idle(asked, Decisions(nested(**beside, **{key: value})), 1)
-    refuse_idle(asked, Decisions(nested(**{"optimiser.schedule": "wsd", key: value})), 2)
+        refuse_idle(asked, Decisions(nested(**beside, **{key: value})))
+    refuse_idle(asked, Decisions(nested(**{"optimiser.schedule": "wsd", key: value})))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_no_recipe_of_ours_asks_for_what_nothing_reads(path):
     asked = check_wishes(read_mapping(path))
     refuse_unread(asked, asked.get("task") or "text")
-    refuse_idle(asked, Decisions(dict(asked)), 1)
+    refuse_idle(asked, Decisions(dict(asked)))
 
 
 @pytest.mark.parametrize("name", [*TOYS, *TOYS_OF_VECTORS])
 def test_a_complete_recipe_may_be_given_again(tmp_path, name):
     asked = prepared(name, tmp_path)[0].model_dump(mode="json")
     refuse_unread(asked, asked["task"])
-    refuse_idle(asked, Decisions(asked), 1)
+    refuse_idle(asked, Decisions(asked))
 
 
 @pytest.mark.parametrize("verb", [train_run, plan_run])
 def test_plans_and_runs_refuse_alike_and_write_nothing(tmp_path, verb):
     (tmp_path / "words.txt").write_text(SENTENCES * 20)
-    asked = nested(**quick_settings(**{"data.sources": [str(tmp_path / "words.txt")], "loop.parallel": "tensor"}))
-    with pytest.raises(
-        ConfigError, match=r"loop.parallel=tensor divides the work of several processes, and this is one"
-    ):
+    asked = nested(
+        **quick_settings(**{"data.sources": [str(tmp_path / "words.txt")], "data.packing": "documents", "task": "fill"})
+    )
+    with pytest.raises(ConfigError, match=r"data.packing=documents is for the task text, and this one is fill"):
         verb(asked, tmp_path / "run", minutes=1, screen=Silence())
     assert not (tmp_path / "run").exists()

@@ -134,9 +134,7 @@ def make_ready(
     device = choose_device(loop.get("device") or "auto")
     set_threads(loop.get("threads"))
     keep_freed_memory()
-    recipe, task = prepare(
-        earlier or asked, folder if earlier else None, minutes, device, screen, budget, topology.world
-    )
+    recipe, task = prepare(earlier or asked, folder if earlier else None, minutes, device, screen, budget)
     topology.refuse(recipe, task)
     if not earlier:
         check_film(recipe, task)
@@ -152,7 +150,6 @@ def prepare(
     device: torch.device,
     screen: Screen,
     budget: Budget | None = None,
-    world: int = 1,
 ) -> tuple[Recipe, Task]:
     """The complete recipe, and its task with the data in tokens. `folder`: of the run whose recipe is asked for, if any."""
     data = DataRecipe.parse(asked.get("data") or {}, "data")
@@ -162,13 +159,13 @@ def prepare(
         choose_task(decisions, data)
     if folder is None:
         refuse_unread(asked, decisions.get("task"))
-        refuse_idle(asked, decisions, world)
+        refuse_idle(asked, decisions)
     task = TASKS[decisions.get("task")](data)
     for note in task.notes:
         screen.note(note)
     if folder is None:
         recipe = decide(decisions, task, minutes, device, screen, budget)
-        refuse_idle(asked, decisions, world)  # now that the rest is decided too
+        refuse_idle(asked, decisions)  # now that the rest is decided too
         return recipe, task
     task.encode(kept_vocabularies(folder))
     return Recipe.parse(asked, str(folder / RECIPE)), task

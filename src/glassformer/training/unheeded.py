@@ -42,13 +42,12 @@ def refuse_unread(asked: Mapping[str, Any], task: str) -> None:
             )
 
 
-def refuse_idle(asked: Mapping[str, Any], decisions: Decisions, world: int) -> None:
-    """Raise ConfigError for a wish that another choice leaves without effect. `world`: processes that train together."""
+def refuse_idle(asked: Mapping[str, Any], decisions: Decisions) -> None:
+    """Raise ConfigError for a wish that another choice leaves without effect.
+
+    How processes divide their work is none of them: a recipe runs unchanged where there is one, and where there are many.
+    """
     for key, value in wishes(asked):
-        if key == "loop.parallel" and world == 1:
-            raise ConfigError(
-                f"{key}={value} divides the work of several processes, and this is one; leave it out, or give --nproc"
-            )
         why = IDLE[key](decisions) if key in IDLE else None
         if why is not None:
             raise ConfigError(f"{key}={shown(value)} has no effect {why}; leave it out")
