@@ -56,10 +56,10 @@ def run(texts: list[str], tokenizer: str | None, size: str, steps: int) -> dict[
     recipe, task = prepare(wishes, None, 1, torch.device("cpu"), Silence())
     task.begin(recipe)
     began = time.perf_counter()
-    kept = short_run(recipe, task, torch.device("cpu"), steps)
+    model = short_run(recipe, task, torch.device("cpu"), steps)
     seconds = time.perf_counter() - began
-    in_blocks = sum(p.numel() for name, p in kept.model.named_parameters() if ".blocks." in name)
-    score = task.evaluate(kept.model, whole=False)
+    in_blocks = sum(p.numel() for name, p in model.named_parameters() if ".blocks." in name)
+    score = task.evaluate(model, whole=False)
     return {
         "size": size,
         "steps": steps,

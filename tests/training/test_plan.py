@@ -328,7 +328,10 @@ def test_the_size_with_the_least_expected_loss_is_chosen():
     assert best(sizes).width == 128
     assert not any(passed_the_best(sizes[:n]) for n in (1, 2, 3))
     assert passed_the_best(sizes)
-    assert passed_the_best([tried(2.0), tried(1.0, steps=budget_room.FEWEST_STEPS - 1)])
+    hasty = tried(1.0, steps=budget_room.FEWEST_STEPS - 1, width=128)
+    assert passed_the_best([tried(2.0), hasty])
+    assert best([tried(2.0), hasty]).width == 64
+    assert best([hasty]) is hasty  # and is refused
 
 
 def test_without_a_curve_it_is_the_largest_that_passes_often_enough():

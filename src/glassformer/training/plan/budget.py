@@ -268,11 +268,13 @@ def passed_the_best(tried: list[Tried]) -> bool:
 
 
 def best(tried: list[Tried]) -> Tried:
-    """The size of the least expected loss; where none is known, the largest that passes through the data often enough."""
-    if all(one.loss is not None for one in tried):
-        return min(tried, key=lambda one: one.loss or 0.0)
-    enough = [one for one in tried if one.epochs >= PASSES and one.steps >= FEWEST_STEPS]
-    return enough[-1] if enough else tried[0]
+    """The size of the least expected loss; where none is known, the largest that passes through the data often enough. One
+    that has no time for the fewest steps is chosen only where the smallest has none either."""
+    able = [one for one in tried if one.steps >= FEWEST_STEPS] or tried[:1]
+    if all(one.loss is not None for one in able):
+        return min(able, key=lambda one: one.loss or 0.0)
+    enough = [one for one in able if one.epochs >= PASSES]
+    return enough[-1] if enough else able[0]
 
 
 def why(chosen: Tried, tried: list[Tried], budget: Budget) -> str:
@@ -289,30 +291,20 @@ def short_trial(look: Look, task: Task, device: torch.device, seconds: float) ->
     steps = min(MOST_TRIAL, int(seconds / look.timing.usual))
     if steps < FEWEST_TRIAL:
         return None
-    losses = short_run(look.recipe, task, device, steps).losses
-    last = losses[-max(5, steps // 10) :]  # of text that was not seen before, so as good as text held back
+    model = short_run(look.recipe, task, device, steps)
     tokens = steps * sum(look.timing.tokens) / len(look.timing.tokens)
-    return Reached(look.numbers, worth(tokens, look.unique), sum(last) / len(last))
+    return Reached(look.numbers, worth(tokens, look.unique), task.evaluate(model, whole=False).loss)
 
 
-@dataclass(frozen=True)
-class ShortRun:
-    """A model, and the loss of each step on the way to it."""
-
-    model: Model
-    losses: list[float]
-
-
-def short_run(recipe: Recipe, task: Task, device: torch.device, steps: int) -> ShortRun:
-    """A run of so many steps with the whole schedule, and nothing around it."""
+def short_run(recipe: Recipe, task: Task, device: torch.device, steps: int) -> Model:
+    """The model of a run of so many steps with the whole schedule, and nothing around it."""
     model = build_model(recipe.model, recipe.seed).to(device)
     optimisers = Optimisers(model, recipe.optimiser)
     schedule = recipe.optimiser.model_copy(update={"warmup_steps": max(1, steps // 50)})
-    losses: list[float] = []
     model.train()
     with torch.random.fork_rng(devices=[]):
         for step in range(steps):
             optimisers.set_rate(rate(step, steps, schedule))
-            losses.append(sum_gradients(model, model, task, task.batch(step), recipe, recipe.loop.grad_accum).item())
+            sum_gradients(model, model, task, task.batch(step), recipe, recipe.loop.grad_accum)
             optimisers.step()
-    return ShortRun(model, losses)
+    return model
